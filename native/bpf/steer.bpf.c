@@ -1,0 +1,129 @@
+/*
+ * The XDP program: gives the accelerated sockets their packets and passes everything else on.
+ *
+ * The table it looks into is written by the stack (stack/link/steering.ts) through a mapping of the
+ * map, so a bind or a close costs no system call. Key and hash are part of that agreement.
+ * One instance is loaded per interface, with its slot in `interface_slot`; the table is shared.
+ */
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/udp.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#define STEERING_BUCKETS 8192
+#define KEYS_PER_BUCKET 8
+#define QUEUES_MAX 64
+
+#define IPV4_MORE_FRAGMENTS_OR_OFFSET 0x3fff
+#define V4_MAPPED_FOLD 0xffff0000u
+
+/* Protocol numbers inside a key; the first two are not those of IP. */
+#define KEY_LOCAL_ADDRESS 0
+#define KEY_ICMP_ERRORS 1
+#define KEY_UDP 17
+
+#define ICMP_UNREACHABLE 3
+#define ICMP_UNREACHABLE_FRAGMENTATION 4
+#define ICMP_TIME_EXCEEDED 11
+#define ICMP_PARAMETER_PROBLEM 12
+
+struct bucket {
+  __u64 keys[KEYS_PER_BUCKET];
+};
+
+struct icmp_error {
+  __u8 type;
+  __u8 code;
+  __u16 checksum;
+  __u32 unused;
+};
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, STEERING_BUCKETS);
+  __uint(map_flags, BPF_F_MMAPABLE);
+  __type(key, __u32);
+  __type(value, struct bucket);
+} steering SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_XSKMAP);
+  __uint(max_entries, QUEUES_MAX);
+  __type(key, __u32);
+  __type(value, __u32);
+} xsks SEC(".maps");
+
+/* The slot in the stack's interface table, filled in at load time. */
+const volatile __u32 interface_slot = 0;
+
+static __always_inline int present(__u32 fold, __u16 port_net, __u32 protocol, __u32 slot) {
+  __u32 low = (__u32)port_net << 16 | protocol << 8 | slot;
+  __u64 key = (__u64)fold << 32 | low;
+  __u32 hash = fold * 0x9e3779b1u ^ low * 0x85ebca6bu;
+  hash ^= hash >> 15;
+  __u32 index = hash * 0x9e3779b1u >> 19;
+  const struct bucket *bucket = bpf_map_lookup_elem(&steering, &index);
+  if (!bucket) return 0;
+  for (int i = 0; i < KEYS_PER_BUCKET; i++) {
+    if (bucket->keys[i] == key) return 1;
+  }
+  return 0;
+}
+
+/* Is there an accelerated socket at this address and port, bound to it or to the wildcard? */
+static __always_inline int wanted(__u32 address_net, __u16 port_net, __u32 protocol) {
+  __u32 fold = address_net ^ V4_MAPPED_FOLD;
+  __u32 slot = (interface_slot + 1) & 0xff;
+  if (port_net == 0) return 0;
+  if (present(fold, port_net, protocol, 0)) return 1;
+  if (present(fold, port_net, protocol, slot)) return 1;
+  if (!present(0, port_net, protocol, 0) && !present(0, port_net, protocol, slot)) return 0;
+  /* A wildcard socket wants what is addressed to this host, not what the host forwards. */
+  return present(fold, 0, KEY_LOCAL_ADDRESS, 0);
+}
+
+/* An ICMP error quotes the datagram that caused it: its source is a socket of ours. */
+static __always_inline int wanted_error(const void *at, const void *end) {
+  const struct icmp_error *icmp = at;
+  if ((const void *)(icmp + 1) > end) return 0;
+  if (icmp->type != ICMP_UNREACHABLE && icmp->type != ICMP_TIME_EXCEEDED &&
+      icmp->type != ICMP_PARAMETER_PROBLEM) {
+    return 0;
+  }
+  /* The kernel learns path MTUs for everybody. */
+  if (icmp->type == ICMP_UNREACHABLE && icmp->code == ICMP_UNREACHABLE_FRAGMENTATION) return 0;
+  const struct iphdr *quoted = (const void *)(icmp + 1);
+  if ((const void *)(quoted + 1) > end) return 0;
+  if (quoted->version != 4 || quoted->ihl < 5 || quoted->protocol != IPPROTO_UDP) return 0;
+  const struct udphdr *udp = (const void *)quoted + quoted->ihl * 4;
+  if ((const void *)(udp + 1) > end) return 0;
+  return wanted(quoted->saddr, udp->source, KEY_ICMP_ERRORS);
+}
+
+SEC("xdp")
+int steer(struct xdp_md *context) {
+  const void *end = (const void *)(long)context->data_end;
+  const struct ethhdr *ethernet = (const void *)(long)context->data;
+  const struct iphdr *ip = (const void *)(ethernet + 1);
+  if ((const void *)(ip + 1) > end) return XDP_PASS;
+  if (ethernet->h_proto != bpf_htons(ETH_P_IP)) return XDP_PASS;
+  if (ip->version != 4 || ip->ihl < 5) return XDP_PASS;
+  /* The kernel reassembles; the datagram then reaches the program by its kernel socket. */
+  if (ip->frag_off & bpf_htons(IPV4_MORE_FRAGMENTS_OR_OFFSET)) return XDP_PASS;
+  const void *payload = (const void *)ip + ip->ihl * 4;
+  int redirect = 0;
+  if (ip->protocol == IPPROTO_UDP) {
+    const struct udphdr *udp = payload;
+    if ((const void *)(udp + 1) > end) return XDP_PASS;
+    redirect = wanted(ip->daddr, udp->dest, KEY_UDP);
+  } else if (ip->protocol == IPPROTO_ICMP) {
+    redirect = wanted_error(payload, end);
+  }
+  if (!redirect) return XDP_PASS;
+  /* A queue without a socket (just being set up or closed) leaves the packet to the kernel. */
+  return (int)bpf_redirect_map(&xsks, context->rx_queue_index, XDP_PASS);
+}
