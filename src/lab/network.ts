@@ -1,0 +1,276 @@
+// A small laboratory: network namespaces of our own, joined by veth pairs, that vanish again.
+// The demo, the tests and the benchmarks run in it; the machine's own interfaces are not touched.
+
+import { execFileSync } from "node:child_process";
+import { readdirSync, readFileSync } from "node:fs";
+import type { Outcome } from "./program.ts";
+import { killRunningPrograms, Program, type ProgramOptions, run, until } from "./program.ts";
+
+const NAME_PREFIX = "exasock-lab";
+const NAMESPACE_FOLDER = "/run/netns";
+/** The starting time (in clock ticks since boot) is the 22nd field of /proc/PID/stat. */
+const STAT_START_FIELD_AFTER_NAME = 19;
+
+/** One end of a veth pair. */
+export interface Attachment {
+  interfaceName: string;
+  address: string;
+  macAddress: string;
+  /** The address at the other end. */
+  peerAddress: string;
+}
+
+export interface NetworkOptions {
+  /** Pairs of host names to join. */
+  links?: readonly (readonly [string, string])[];
+  mtu?: number;
+}
+
+/** UDP counters of the kernel's own stack, from /proc/net/snmp. */
+export type KernelUdpCounters = Record<string, number>;
+
+function startTicks(pid: number): string | null {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    return fields[STAT_START_FIELD_AFTER_NAME] ?? null;
+  } catch {
+    return null;
+  }
+}
+
+/** Removes namespaces whose maker was killed before it could: the name says which process that was. */
+export function removeLeftOverNamespaces(): void {
+  for (const name of namespaceNames()) {
+    const [pid, ticks] = name.slice(NAME_PREFIX.length + 1).split("-");
+    if (startTicks(Number(pid)) !== ticks) removeNamespace(name);
+  }
+}
+
+function namespaceNames(): string[] {
+  try {
+    return readdirSync(NAMESPACE_FOLDER).filter((name) => name.startsWith(`${NAME_PREFIX}-`));
+  } catch {
+    return [];
+  }
+}
+
+/** The processes that live in a namespace of ours; nobody else's can. */
+function pidsIn(name: string): number[] {
+  try {
+    const text = execFileSync("ip", ["netns", "pids", name], { encoding: "utf8", stdio: "pipe" });
+    return text.split("\n").filter(Boolean).map(Number);
+  } catch {
+    return [];
+  }
+}
+
+function removeNamespace(name: string): void {
+  for (const pid of pidsIn(name)) {
+    try {
+      process.kill(pid, "SIGKILL");
+    } catch {
+      // It has ended in the meantime.
+    }
+  }
+  try {
+    execFileSync("ip", ["netns", "del", name], { stdio: "pipe" });
+  } catch {
+    // It was removed in the meantime.
+  }
+}
+
+let networkCount = 0;
+const openNetworks = new Set<Network>();
+let hooked = false;
+
+function cleanUpAtExit(): void {
+  if (hooked) return;
+  hooked = true;
+  process.on("exit", () => {
+    killRunningPrograms();
+    for (const network of openNetworks) network.closeNow();
+  });
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    process.once(signal, () => process.exit(1));
+  }
+}
+
+/** One network namespace: a host as far as programs can tell. */
+export class Host {
+  readonly name: string;
+  readonly namespace: string;
+  readonly attachments: Attachment[] = [];
+  /** A process that stays in the namespace, so that /proc/PID/net shows the namespace's files. */
+  readonly #resident: Program;
+
+  constructor(name: string, namespace: string) {
+    this.name = name;
+    this.namespace = namespace;
+    const command = ["ip", "netns", "exec", namespace, "sh", "-c", "echo ready; exec cat"];
+    this.#resident = new Program(command, { limitMillis: 2 ** 31 - 1 });
+  }
+
+  /** Resolves when the host can be used. */
+  async ready(): Promise<void> {
+    await this.#resident.waitForOutput("ready");
+  }
+
+  /** The end of the first link. */
+  get attachment(): Attachment {
+    const first = this.attachments[0];
+    if (!first) throw new Error(`host ${this.name} has no link`);
+    return first;
+  }
+
+  get address(): string {
+    return this.attachment.address;
+  }
+
+  get interfaceName(): string {
+    return this.attachment.interfaceName;
+  }
+
+  /** The command line that runs a command in this namespace, with the same pid as the starter. */
+  command(command: readonly string[]): string[] {
+    return ["ip", "netns", "exec", this.namespace, ...command];
+  }
+
+  start(command: readonly string[], options?: ProgramOptions): Program {
+    return new Program(this.command(command), options);
+  }
+
+  /** Runs to the end; throws unless the exit status is 0. */
+  run(command: readonly string[], options?: ProgramOptions): Promise<Outcome> {
+    return run(this.command(command), options);
+  }
+
+  /** A file under /proc/net as this namespace shows it. */
+  procNet(file: string): string {
+    return readFileSync(`/proc/${this.#resident.pid}/net/${file}`, "utf8");
+  }
+
+  /** The ports of all UDP sockets in the namespace. */
+  udpPorts(): number[] {
+    const rows = this.procNet("udp").split("\n").slice(1).filter(Boolean);
+    return rows.map((row) => Number.parseInt(row.trim().split(/\s+/)[1]?.split(":")[1] ?? "", 16));
+  }
+
+  async waitForUdpPort(port: number): Promise<void> {
+    await until(`UDP port ${port} on ${this.name}`, () => this.udpPorts().includes(port));
+  }
+
+  async waitForTcpPort(port: number): Promise<void> {
+    const suffix = `:${port.toString(16).toUpperCase().padStart(4, "0")}`;
+    const listens = () => {
+      const rows = this.procNet("tcp")
+        .split("\n")
+        .map((row) => row.trim().split(/\s+/));
+      return rows.some((row) => row[1]?.endsWith(suffix) && row[3] === "0A");
+    };
+    await until(`TCP port ${port} on ${this.name}`, listens);
+  }
+
+  /** What the kernel's own UDP has counted here: InDatagrams, OutDatagrams, NoPorts … */
+  kernelUdpCounters(): KernelUdpCounters {
+    const lines = this.procNet("snmp")
+      .split("\n")
+      .filter((line) => line.startsWith("Udp:"));
+    const [names, values] = lines.map((line) => line.split(" ").slice(1));
+    return Object.fromEntries((names ?? []).map((name, index) => [name, Number(values?.[index])]));
+  }
+
+  /** The pids of all processes in the namespace but the resident. */
+  pids(): number[] {
+    return pidsIn(this.namespace).filter((pid) => pid !== this.#resident.pid);
+  }
+
+  /** Ends everything in the namespace and removes it. */
+  remove(): void {
+    this.#resident.endInput();
+    removeNamespace(this.namespace);
+  }
+}
+
+/** Hosts and the links between them. */
+export class Network implements AsyncDisposable {
+  readonly hosts = new Map<string, Host>();
+
+  /** Makes a network; with no options two hosts, left and right, and one link. */
+  static async create(options: NetworkOptions = {}): Promise<Network> {
+    cleanUpAtExit();
+    const network = new Network();
+    openNetworks.add(network);
+    try {
+      await network.#build(options.links ?? [["left", "right"]], options.mtu ?? 1500);
+      return network;
+    } catch (error) {
+      network.closeNow();
+      throw error;
+    }
+  }
+
+  host(name: string): Host {
+    const host = this.hosts.get(name);
+    if (!host) throw new Error(`no host ${name} in this network`);
+    return host;
+  }
+
+  async #build(links: readonly (readonly [string, string])[], mtu: number): Promise<void> {
+    const owner = `${process.pid}-${startTicks(process.pid)}-${networkCount++}`;
+    for (const name of new Set(links.flat())) {
+      const namespace = `${NAME_PREFIX}-${owner}-${name}`;
+      await run(["ip", "netns", "add", namespace]);
+      this.hosts.set(name, new Host(name, namespace));
+    }
+    for (const host of this.hosts.values()) {
+      await host.ready();
+      await host.run(["ip", "link", "set", "lo", "up"]);
+    }
+    for (const [index, [left, right]] of links.entries()) {
+      await this.#join(index, this.host(left), this.host(right), mtu);
+    }
+  }
+
+  async #join(index: number, left: Host, right: Host, mtu: number): Promise<void> {
+    const ends = [left, right].map((host, end) => ({
+      host,
+      interfaceName: `veth${host.attachments.length}`,
+      address: `10.77.${index}.${end + 1}`,
+      macAddress: `02:00:0a:4d:${index.toString(16).padStart(2, "0")}:0${end + 1}`,
+    }));
+    const [first, second] = ends;
+    if (!first || !second) throw new Error("a link has two ends");
+    await run([
+      ...["ip", "link", "add", first.interfaceName, "netns", left.namespace],
+      ...["address", first.macAddress, "mtu", String(mtu), "type", "veth"],
+      ...["peer", "name", second.interfaceName, "netns", right.namespace],
+      ...["address", second.macAddress, "mtu", String(mtu)],
+    ]);
+    for (const { host, interfaceName, address, macAddress } of ends) {
+      const peerAddress = (address === first.address ? second : first).address;
+      host.attachments.push({ interfaceName, address, macAddress, peerAddress });
+      await host.run(["ip", "addr", "add", `${address}/24`, "brd", "+", "dev", interfaceName]);
+      await host.run(["ip", "link", "set", interfaceName, "up"]);
+    }
+    // Frames sent before both ends have a carrier are lost.
+    const state = "operstate up";
+    for (const { host, interfaceName } of ends) {
+      await until(`${interfaceName} of ${host.name} to be ${state}`, async () => {
+        const shown = await host.run(["ip", "-o", "link", "show", interfaceName]);
+        return shown.stdout.includes("LOWER_UP");
+      });
+    }
+  }
+
+  /** Ends all processes in the namespaces and removes them. Idempotent. */
+  closeNow(): void {
+    openNetworks.delete(this);
+    for (const host of this.hosts.values()) host.remove();
+    this.hosts.clear();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.closeNow();
+  }
+}

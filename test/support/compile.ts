@@ -1,0 +1,35 @@
+// Builds the small C programs of the tests and benchmarks, each once for all test processes.
+
+import { mkdirSync, renameSync, statSync } from "node:fs";
+import { basename, resolve } from "node:path";
+import { run } from "../../src/lab/program.ts";
+
+export const ROOT = resolve(import.meta.dirname, "../..");
+const FOLDER = resolve(ROOT, "build/test");
+const WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror"];
+
+function modifiedMillis(file: string): number {
+  return statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+}
+
+/**
+ * Compiles one C file and returns the program's path.
+ * @param source relative to the repository
+ * @param flags added to the compiler's command line; each set of flags needs a variant name
+ */
+export async function compileProgram(
+  source: string,
+  flags: readonly string[] = [],
+  variant = "",
+): Promise<string> {
+  const from = resolve(ROOT, source);
+  const to = resolve(FOLDER, basename(source, ".c") + variant);
+  if (modifiedMillis(to) > modifiedMillis(from)) return to;
+  mkdirSync(FOLDER, { recursive: true });
+  // Test files run in parallel: each builds under a name of its own, the last rename wins.
+  const mine = `${to}.${process.pid}`;
+  const optimised = flags.some((flag) => flag.startsWith("-O")) ? [] : ["-O2"];
+  await run(["clang", "-std=gnu11", ...WARNINGS, ...optimised, from, "-o", mine, ...flags]);
+  renameSync(mine, to);
+  return to;
+}
