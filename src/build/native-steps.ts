@@ -1,0 +1,152 @@
+// From C to the preload library, the Node addon and the BPF programs.
+
+import { existsSync, readFileSync, renameSync } from "node:fs";
+import { basename } from "node:path";
+import { BuildError } from "./errors.ts";
+import { fromRoot, ROOT } from "./paths.ts";
+import { needTool, runTool, toolVersion } from "./run-tool.ts";
+import { listFiles, type Step, writeAtomically } from "./steps.ts";
+
+const CALLS = fromRoot("native/shim/calls.def");
+const EXPORTS_MAP = fromRoot("build/gen/exports.map");
+const BPF_HELPERS = "/usr/include/bpf/bpf_helpers.h";
+const TRIPLETS: Record<string, string> = { x64: "x86_64-linux-gnu", arm64: "aarch64-linux-gnu" };
+
+const WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror"];
+// Generated C is included as a system header: its warnings are wasm2c's business.
+const INCLUDES = ["native/core", "native/shim", "native/addon"].map((path) => `-I${fromRoot(path)}`);
+const SYSTEM_INCLUDES = ["build", "build/gen", "node_modules/node-api-headers/include"].flatMap(
+  (path) => ["-isystem", fromRoot(path)],
+);
+const C_FLAGS = ["-std=gnu11", "-g", "-fPIC", "-fvisibility=hidden", "-fno-plt", ...WARNINGS];
+// The instance's memory is bytes that the stack and C see as different types.
+const OPTIMISED = ["-O2", "-fno-strict-aliasing"];
+const CORE_OPTIMISED = ["-O3", "-fno-strict-aliasing", "-fno-math-errno"];
+/** What must exist before any C can be compiled. */
+const GENERATED_STEPS = ["stack.c", "layout", "build-hash"];
+
+/** The steps; a product whose folder has no sources yet has none. */
+export function nativeSteps(): Step[] {
+  const core = compileSteps("core", CORE_OPTIMISED);
+  const shim = compileSteps("shim", OPTIMISED);
+  const addon = compileSteps("addon", OPTIMISED);
+  const steps = [...core, ...shim, ...addon, ...bpfSteps()];
+  if (core.length > 0 && shim.length > 0) {
+    const flags = ["-Wl,-z,defs", "-Wl,-z,now", `-Wl,--version-script=${EXPORTS_MAP}`];
+    const link = linkStep("libexasock.so", [...core, ...shim], flags, ["-lpthread", "-ldl"]);
+    link.after.push("exports.map");
+    link.inputs.push(EXPORTS_MAP);
+    steps.push(exportsMapStep(), link);
+  }
+  if (core.length > 0 && addon.length > 0) {
+    steps.push(linkStep("exasock.node", [...core, ...addon], [], ["-lbpf", "-lpthread"]));
+  }
+  return steps;
+}
+
+function compileSteps(folder: string, optimisation: string[]): Step[] {
+  return listFiles(`native/${folder}`, /^[^/]+\.[cS]$/).map((source) => {
+    const stem = basename(source).replace(/\.[cS]$/, "");
+    const output = fromRoot("build/obj", folder, `${stem}.o`);
+    const flags = [...C_FLAGS, ...optimisation, ...INCLUDES, ...SYSTEM_INCLUDES];
+    const needs = [...GENERATED_STEPS, ...(folder === "shim" ? ["exports.map"] : [])];
+    return clangStep(`obj/${folder}/${stem}.o`, source, output, flags, needs);
+  });
+}
+
+function bpfSteps(): Step[] {
+  const triplet = TRIPLETS[process.arch];
+  if (!triplet) throw new BuildError(`no BPF headers known for a ${process.arch} machine`);
+  return listFiles("native/bpf", /\.bpf\.c$/).map((source) => {
+    const name = basename(source).replace(/\.c$/, ".o");
+    const includes = ["-isystem", `/usr/include/${triplet}`, `-I${fromRoot("build/gen")}`];
+    const flags = ["-O2", "-g", "-target", "bpf", "-Wall", "-Wextra", "-Werror", ...includes];
+    return clangStep(name, source, fromRoot("build", name), flags, ["layout"]);
+  });
+}
+
+function clangStep(
+  name: string,
+  source: string,
+  output: string,
+  flags: string[],
+  after: string[],
+): Step {
+  return {
+    name,
+    after,
+    inputs: [source],
+    outputs: [output],
+    settings: `${flags.join(" ")} ${clangVersion()}`,
+    async run() {
+      const clang = needTool("clang", "clang");
+      if (!existsSync(BPF_HELPERS)) {
+        throw new BuildError(`${BPF_HELPERS} is missing: apt-get install libbpf-dev`);
+      }
+      const dependencies = `${output}.d`;
+      const files = ["-MD", "-MF", dependencies, "-c", source, "-o", `${output}.new`];
+      await runTool(clang, [...flags, ...files]);
+      renameSync(`${output}.new`, output);
+      return readDependencies(dependencies);
+    },
+  };
+}
+
+function clangVersion(): string {
+  try {
+    return toolVersion(needTool("clang", "clang"));
+  } catch {
+    return "missing"; // reported by the step that needs it
+  }
+}
+
+/** The files of the repository that a make-style dependency file names. */
+function readDependencies(path: string): string[] {
+  const [, list = ""] = readFileSync(path, "utf8").split(/:\s/, 2);
+  const names = list.split(/[\s\\]+/).filter((name) => name.startsWith(ROOT));
+  return [...new Set(names.map((name) => fromRoot(name.slice(ROOT.length))))];
+}
+
+function linkStep(name: string, objects: Step[], flags: string[], libraries: string[]): Step {
+  const output = fromRoot("build", name);
+  const inputs = objects.flatMap((step) => step.outputs);
+  return {
+    name,
+    after: objects.map((step) => step.name),
+    inputs,
+    outputs: [output],
+    settings: `${flags.join(" ")} ${libraries.join(" ")} ${clangVersion()}`,
+    async run() {
+      const clang = needTool("clang", "clang");
+      const files = [...inputs, "-o", `${output}.new`];
+      await runTool(clang, ["-shared", "-O2", ...flags, ...files, ...libraries]);
+      renameSync(`${output}.new`, output);
+      return [];
+    },
+  };
+}
+
+/** Names of the libc functions in calls.def, in its order. */
+export function interposedNames(calls: string): string[] {
+  const withoutComments = calls.replace(/\/\*[\s\S]*?\*\//g, "");
+  const names = withoutComments.matchAll(/^\s*CALL\w*\(\s*[^,]+,\s*(\w+)\s*,/gm);
+  return [...names].map((match) => match[1] ?? "");
+}
+
+function exportsMapStep(): Step {
+  return {
+    name: "exports.map",
+    after: [],
+    inputs: [CALLS],
+    outputs: [EXPORTS_MAP],
+    settings: "",
+    async run() {
+      const names = interposedNames(readFileSync(CALLS, "utf8"));
+      if (names.length === 0) throw new BuildError("native/shim/calls.def names no function");
+      const lines = names.map((name) => `    ${name};`).join("\n");
+      writeAtomically(EXPORTS_MAP, `{\n  global:\n${lines}\n  local:\n    *;\n};\n`);
+      return [];
+    },
+  };
+}
+
