@@ -1,0 +1,106 @@
+// Questions to the exasockd of this network namespace: one packet there, one back.
+
+import { errno } from "./errno.ts";
+import { AppError } from "./errors.ts";
+import { native } from "./native.ts";
+
+const AF_UNIX = 1;
+const SOCK_SEQPACKET = 5;
+const MSG_TRUNC = 0x20;
+/** Replies are bounded by the kernel's limit for one packet of this kind, not by us. */
+const REPLY_BYTES_MAX = 1 << 20;
+const REPLY_INTERVAL_MILLIS = 1;
+export const REPLY_TIMEOUT_MILLIS = 5_000;
+
+export interface Reply {
+  ok: boolean;
+  error?: string;
+  [field: string]: unknown;
+}
+
+/** The abstract Unix address of a stack's exasockd: the kernel keeps one per network namespace. */
+export function controlAddress(stack: string, suffix = ""): Uint8Array {
+  const name = Buffer.from(`\0exasock/${stack}${suffix}`);
+  return Buffer.concat([Buffer.of(AF_UNIX, 0), name]);
+}
+
+/** Blocks this thread: the launcher has nothing else to do. */
+export function sleepMillis(millis: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, millis);
+}
+
+/** A connection to exasockd, or null when nobody listens. */
+export class ControlClient {
+  readonly #fd: number;
+  #open = true;
+
+  private constructor(fd: number) {
+    this.#fd = fd;
+  }
+
+  static connect(stack: string): ControlClient | null {
+    const { socket, connect, close } = native();
+    const fd = socket(AF_UNIX, SOCK_SEQPACKET, 0);
+    if (fd < 0) throw new AppError("daemon", `could not make a socket (${errno.name(-fd)})`);
+    const address = controlAddress(stack);
+    let result = connect(fd, address);
+    // Its backlog is full for a moment when many programs start at once.
+    for (let tries = 0; result === -errno.EAGAIN && tries < REPLY_TIMEOUT_MILLIS; tries++) {
+      sleepMillis(REPLY_INTERVAL_MILLIS);
+      result = connect(fd, address);
+    }
+    if (result >= 0) return new ControlClient(fd);
+    close(fd);
+    if (result === -errno.ECONNREFUSED) return null;
+    throw new AppError("daemon", `could not reach exasockd (${errno.name(-result)})`);
+  }
+
+  /** Throws "daemon" when exasockd does not answer in time, hangs up, or answers nonsense. */
+  request(request: { type: string; [field: string]: unknown }): Reply {
+    const sent = native().send(this.#fd, Buffer.from(JSON.stringify(request)), [], null);
+    if (sent < 0) throw new AppError("daemon", `exasockd does not listen (${errno.name(-sent)})`);
+    const reply = JSON.parse(this.#receive()) as Reply;
+    if (typeof reply !== "object" || typeof reply.ok !== "boolean") {
+      throw new AppError("daemon", "exasockd answered something that is not a reply");
+    }
+    return reply;
+  }
+
+  #receive(): string {
+    const into = new Uint8Array(REPLY_BYTES_MAX);
+    const deadline = performance.now() + REPLY_TIMEOUT_MILLIS;
+    for (;;) {
+      const length = native().receive(this.#fd, into, MSG_TRUNC);
+      if (length > REPLY_BYTES_MAX) throw new AppError("daemon", "exasockd's reply is too long");
+      if (length > 0) return Buffer.from(into.buffer, 0, length).toString();
+      if (length === 0) throw new AppError("daemon", "exasockd hung up");
+      if (length !== -errno.EAGAIN) {
+        throw new AppError("daemon", `exasockd does not answer (${errno.name(-length)})`);
+      }
+      if (performance.now() > deadline) {
+        const seconds = REPLY_TIMEOUT_MILLIS / 1000;
+        throw new AppError("daemon", `exasockd did not answer within ${seconds} s`);
+      }
+      sleepMillis(REPLY_INTERVAL_MILLIS);
+    }
+  }
+
+  close(): void {
+    if (this.#open) native().close(this.#fd);
+    this.#open = false;
+  }
+}
+
+/** One question and its answer; null when no exasockd runs. */
+export function ask(
+  stack: string,
+  request: { type: string; [field: string]: unknown },
+): Reply | null {
+  const client = ControlClient.connect(stack);
+  if (client === null) return null;
+  try {
+    return client.request(request);
+  } finally {
+    client.close();
+  }
+}

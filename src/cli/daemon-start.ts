@@ -1,0 +1,174 @@
+// Starting exasockd when the network namespace has none. Ten launchers may try at once: whoever
+// binds the abstract address below starts it, the others wait for it to answer. The kernel frees
+// the address when its holder ends, so that nobody waits for a launcher that was killed.
+
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { ControlClient, controlAddress } from "./control-client.ts";
+import { errno } from "./errno.ts";
+import { AppError } from "./errors.ts";
+import { BUILD_FOLDER, native } from "./native.ts";
+import type { Environment } from "./settings.ts";
+
+/** How long exasockd may take until it answers. */
+export const START_TIMEOUT_MILLIS = 5_000;
+const POLL_INTERVAL_MILLIS = 10;
+const LOG_FOLDERS = ["/run/exasock", "/tmp/exasock"];
+/** A log that has grown beyond this starts anew. */
+const LOG_BYTES_MAX = 1 << 20;
+const SOCK_SEQPACKET = 5;
+const AF_UNIX = 1;
+
+/**
+ * Becomes a session of its own without a terminal, and leaves exasockd to init: the program that
+ * the launcher becomes must not find a child that it did not start. Prints exasockd's pid.
+ */
+const DETACH_SCRIPT = '"$0" "$@" </dev/null >&2 & echo $!';
+
+export interface DaemonOptions {
+  stack: string;
+  /** Empty: exasockd's own choice. */
+  interfaces: string[];
+}
+
+/** Identifies this network namespace among all that are alive. */
+export function namespaceNumber(): number {
+  return fs.statSync("/proc/self/ns/net").ino;
+}
+
+/** Where the log of a stack's exasockd lies in this namespace, and in the given folder. */
+export function logPath(folder: string, stack: string): string {
+  return join(folder, `${stack}-${namespaceNumber()}.log`);
+}
+
+/** Only root may write the folder: another user could have laid a link where the log goes. */
+function openLog(stack: string): { fd: number; path: string } {
+  let failure: unknown;
+  for (const folder of LOG_FOLDERS) {
+    try {
+      fs.mkdirSync(folder, { recursive: true, mode: 0o755 });
+      const status = fs.lstatSync(folder);
+      if (!status.isDirectory() || status.uid !== process.geteuid?.()) continue;
+      const path = logPath(folder, stack);
+      const flags = fs.constants.O_APPEND | fs.constants.O_CREAT | fs.constants.O_WRONLY;
+      const fd = fs.openSync(path, flags | fs.constants.O_NOFOLLOW, 0o644);
+      if (fs.fstatSync(fd).size > LOG_BYTES_MAX) fs.ftruncateSync(fd);
+      return { fd, path };
+    } catch (error) {
+      failure = error;
+    }
+  }
+  const message = `could not open a log for exasockd in ${LOG_FOLDERS.join(" or ")}`;
+  throw new AppError("daemon", message, { cause: failure });
+}
+
+/** The pid of a fresh exasockd. */
+async function startDaemon(options: DaemonOptions, env: Environment, log: number): Promise<number> {
+  const entry = join(BUILD_FOLDER, "js/src/daemon/exasockd.js");
+  const args = [entry, `--stack=${options.stack}`];
+  if (options.interfaces.length > 0) args.push(`--interfaces=${options.interfaces.join(",")}`);
+  const kept = ["PATH", "LANG", "LC_ALL", "TZ"].filter((name) => env.has(name));
+  const shell = spawn("/bin/sh", ["-c", DETACH_SCRIPT, process.execPath, ...args], {
+    cwd: "/",
+    detached: true,
+    env: Object.fromEntries(kept.map((name) => [name, env.get(name)])),
+    stdio: ["ignore", "pipe", log],
+  });
+  let output = "";
+  shell.stdout?.setEncoding("utf8").on("data", (text) => {
+    output += text;
+  });
+  await once(shell, "close");
+  return Number(output);
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** The last line that exasockd wrote, as the reason why it ended. */
+function lastLine(path: string, from: number): string {
+  const lines = fs.readFileSync(path).subarray(from).toString().trimEnd().split("\n");
+  return lines.at(-1) || "it said nothing";
+}
+
+function delay(millis: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, millis));
+}
+
+/** A descriptor that stands for the right to start exasockd; null while another process has it. */
+function claimStart(stack: string): number | null {
+  const { socket, bind, close } = native();
+  const fd = socket(AF_UNIX, SOCK_SEQPACKET, 0);
+  if (fd < 0) throw new AppError("daemon", `could not make a socket (${errno.name(-fd)})`);
+  const result = bind(fd, controlAddress(stack, "/start"));
+  if (result >= 0) return fd;
+  close(fd);
+  if (result === -errno.EADDRINUSE) return null;
+  throw new AppError("daemon", `could not bind a Unix address (${errno.name(-result)})`);
+}
+
+/** Starts exasockd and waits until it answers. The caller holds the claim. */
+async function startAndWait(
+  options: DaemonOptions,
+  env: Environment,
+  deadline: number,
+): Promise<ControlClient> {
+  const log = openLog(options.stack);
+  const logStart = fs.fstatSync(log.fd).size;
+  try {
+    const pid = await startDaemon(options, env, log.fd);
+    for (;;) {
+      const alive = isAlive(pid);
+      const client = ControlClient.connect(options.stack);
+      if (client) return client;
+      if (!alive) {
+        const reason = lastLine(log.path, logStart);
+        throw new AppError("daemon", `exasockd could not start: ${reason} (log: ${log.path})`);
+      }
+      if (performance.now() > deadline) throw tooSlow(log.path);
+      await delay(POLL_INTERVAL_MILLIS);
+    }
+  } finally {
+    fs.closeSync(log.fd);
+  }
+}
+
+function tooSlow(log: string): AppError {
+  const seconds = START_TIMEOUT_MILLIS / 1000;
+  return new AppError("daemon", `exasockd did not start within ${seconds} s (log: ${log})`);
+}
+
+/**
+ * A connection to this namespace's exasockd, which is started if it does not run.
+ *
+ * Throws "daemon" when it can't be started or does not answer in time.
+ */
+export async function connectOrStart(
+  options: DaemonOptions,
+  env: Environment,
+): Promise<ControlClient> {
+  const deadline = performance.now() + START_TIMEOUT_MILLIS;
+  for (;;) {
+    const running = ControlClient.connect(options.stack);
+    if (running) return running;
+    const claim = claimStart(options.stack);
+    if (claim !== null) {
+      try {
+        // It may have come up between the two looks.
+        return ControlClient.connect(options.stack) ?? (await startAndWait(options, env, deadline));
+      } finally {
+        native().close(claim);
+      }
+    }
+    if (performance.now() > deadline) throw tooSlow(logPath(LOG_FOLDERS[0] ?? "", options.stack));
+    await delay(POLL_INTERVAL_MILLIS);
+  }
+}
