@@ -1,0 +1,56 @@
+// Every limit and size of the stack, with its unit in the name. What happens at each bound is
+// written beside the code that enforces it, and tested.
+
+/** Programs (processes) that share one region; slot 0 is exasockd. */
+export const MAX_CLIENTS: u32 = 1024;
+/** Threads that may sleep at the same time; slot 0 is exasockd's doorbell. */
+export const MAX_WAITERS: u32 = 4096;
+export const MAX_INTERFACES: u32 = 32;
+/** AF_XDP sockets of all interfaces together; one bit each in a kick mask. */
+export const MAX_QUEUES: u32 = 64;
+/** Accelerated sockets of all programs together; slot 0 is "no socket". */
+export const MAX_SOCKETS: u32 = 65536;
+/** Addresses of this host that packets are accepted for. */
+export const MAX_ADDRESSES: u32 = 1024;
+/** Cached destinations (route + neighbour); the oldest is replaced when all are used. */
+export const MAX_DESTINATIONS: u32 = 16384;
+
+/** Chains of the socket table; a power of two. */
+export const DEMUX_BUCKETS: u32 = 65536;
+/** Chains of the cookie table; a power of two. */
+export const COOKIE_BUCKETS: u32 = 65536;
+/** Chains of the destination cache; a power of two. */
+export const DESTINATION_BUCKETS: u32 = 16384;
+
+/** Buckets of the table that the XDP program reads; each holds STEERING_BUCKET_KEYS keys. */
+export const STEERING_BUCKETS: u32 = 8192;
+export const STEERING_BUCKET_KEYS: u32 = 8;
+/** Counters of datagrams that reached kernel sockets, indexed by cookie modulo this. */
+export const ARRIVAL_COUNTERS: u32 = 65536;
+
+export const RX_RING_ENTRIES: u32 = 2048;
+export const TX_RING_ENTRIES: u32 = 2048;
+export const FILL_RING_ENTRIES: u32 = 4096;
+export const COMPLETION_RING_ENTRIES: u32 = 2048;
+/** Frames that one queue keeps posted for the kernel to receive into. */
+export const FILL_TARGET_FRAMES: u32 = 2048;
+
+/** Smallest frame of the pool that AF_XDP allows in aligned mode. */
+export const MIN_FRAME_BYTES: u32 = 2048;
+/** Largest: one page. */
+export const MAX_FRAME_BYTES: u32 = 4096;
+/** Room for link, network and transport header in front of a payload that is being sent. */
+export const TX_HEADROOM_BYTES: u32 = 64;
+/** Frames kept back from socket queues, so that rings can always be refilled. */
+export const RESERVED_FRAMES: u32 = 64;
+
+/** What a queued datagram costs beyond its payload, as Linux's sk_buff does: SO_RCVBUF counts it. */
+export const DATAGRAM_OVERHEAD_BYTES: u32 = 768;
+/** net.core.rmem_default and wmem_default of Linux, used until the program's own are known. */
+export const DEFAULT_BUFFER_BYTES: u32 = 212992;
+
+/** Default time to live, RFC 1700; Linux's net.ipv4.ip_default_ttl. */
+export const DEFAULT_TTL: u32 = 64;
+
+/** Returned by udpReserve: the kernel's path has to send this datagram. */
+export const VIA_KERNEL: i32 = 4096;

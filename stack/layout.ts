@@ -1,0 +1,63 @@
+// The memory map of the region: each area starts where the one before it ends. Areas that other
+// descriptors are mapped over (MAP_FIXED) are whole multiples of 64 KiB.
+
+import {
+  ARRIVAL_COUNTERS,
+  COOKIE_BUCKETS,
+  DEMUX_BUCKETS,
+  DESTINATION_BUCKETS,
+  MAX_ADDRESSES,
+  MAX_CLIENTS,
+  MAX_DESTINATIONS,
+  MAX_INTERFACES,
+  MAX_QUEUES,
+  MAX_SOCKETS,
+  MAX_WAITERS,
+  STEERING_BUCKET_KEYS,
+  STEERING_BUCKETS,
+} from "./config";
+
+export const PAGE_BYTES: u32 = 4096;
+/** mmap granularity of the windows: large enough for every page size that Linux has. */
+export const WINDOW_ALIGN_BYTES: u32 = 65536;
+
+export const CLIENT_BYTES: u32 = 32;
+export const WAITER_BYTES: u32 = 64;
+export const INTERFACE_BYTES: u32 = 192;
+export const QUEUE_BYTES: u32 = 256;
+export const ADDRESS_BYTES: u32 = 32;
+export const DESTINATION_BYTES: u32 = 128;
+export const SOCKET_BYTES: u32 = 256;
+export const FRAME_META_BYTES: u32 = 64;
+
+/** The first page stays empty, so that offset 0 is never an object. */
+export const HEADER_OFFSET: u32 = PAGE_BYTES;
+export const HEADER_BYTES: u32 = PAGE_BYTES;
+
+export const CLIENTS_OFFSET: u32 = HEADER_OFFSET + HEADER_BYTES;
+export const WAITERS_OFFSET: u32 = CLIENTS_OFFSET + MAX_CLIENTS * CLIENT_BYTES;
+export const INTERFACES_OFFSET: u32 = WAITERS_OFFSET + MAX_WAITERS * WAITER_BYTES;
+export const QUEUES_OFFSET: u32 = INTERFACES_OFFSET + MAX_INTERFACES * INTERFACE_BYTES;
+export const ADDRESSES_OFFSET: u32 = QUEUES_OFFSET + MAX_QUEUES * QUEUE_BYTES;
+export const DEMUX_OFFSET: u32 = ADDRESSES_OFFSET + MAX_ADDRESSES * ADDRESS_BYTES;
+export const COOKIES_OFFSET: u32 = DEMUX_OFFSET + DEMUX_BUCKETS * 4;
+export const DESTINATION_CHAINS_OFFSET: u32 = COOKIES_OFFSET + COOKIE_BUCKETS * 4;
+export const DESTINATIONS_OFFSET: u32 = DESTINATION_CHAINS_OFFSET + DESTINATION_BUCKETS * 4;
+export const SOCKETS_OFFSET: u32 = DESTINATIONS_OFFSET + MAX_DESTINATIONS * DESTINATION_BYTES;
+const SOCKETS_END: u32 = SOCKETS_OFFSET + MAX_SOCKETS * SOCKET_BYTES;
+
+/** Window: the steering table, a BPF array map shared with the XDP programs. */
+export const STEERING_OFFSET: u32 =
+  (SOCKETS_END + WINDOW_ALIGN_BYTES - 1) & ~(WINDOW_ALIGN_BYTES - 1);
+export const STEERING_BYTES: u32 = STEERING_BUCKETS * STEERING_BUCKET_KEYS * 8;
+/** Window: the arrival counters, a BPF array map shared with the socket filter. */
+export const ARRIVALS_OFFSET: u32 = STEERING_OFFSET + STEERING_BYTES;
+export const ARRIVALS_BYTES: u32 = ARRIVAL_COUNTERS * 8;
+/** Windows: the rings of every AF_XDP socket. */
+export const RING_WINDOW_BYTES: u32 = WINDOW_ALIGN_BYTES;
+export const QUEUE_WINDOW_BYTES: u32 = 4 * RING_WINDOW_BYTES;
+export const RINGS_OFFSET: u32 = ARRIVALS_OFFSET + ARRIVALS_BYTES;
+export const RINGS_BYTES: u32 = MAX_QUEUES * QUEUE_WINDOW_BYTES;
+
+/** What follows depends on the number of frames: free list, frame records, then the frames. */
+export const FRAME_TABLES_OFFSET: u32 = RINGS_OFFSET + RINGS_BYTES;

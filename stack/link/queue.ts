@@ -1,0 +1,302 @@
+import {
+  COMPLETION_RING_ENTRIES,
+  FILL_RING_ENTRIES,
+  MAX_QUEUES,
+  RX_RING_ENTRIES,
+  TX_RING_ENTRIES,
+} from "../config";
+import { QUEUE_BYTES, QUEUE_WINDOW_BYTES, QUEUES_OFFSET } from "../layout";
+import { RING_WINDOW_BYTES, RINGS_OFFSET } from "../layout";
+import { FrameMeta, FrameState, giveFrame, takeFrame } from "../region/frames";
+import { Intent, RegionHeader } from "../region/header";
+import { releaseSendCharge } from "../socket/charge";
+import { Interface } from "./interface";
+import { ADDRESS_ENTRY_BYTES, DESCRIPTOR_BYTES, RING_PLACE_BYTES, RingPlace } from "./xsk-ring";
+
+/** Number of a ring within a queue, in the order of the windows. */
+export const enum Ring {
+  Rx = 0,
+  Tx = 1,
+  Fill = 2,
+  Completion = 3,
+}
+
+export const enum QueueState {
+  Free = 0,
+  /** Known, but its rings are not usable (yet, or any more). */
+  Stopped = 1,
+  Running = 2,
+}
+
+/** One AF_XDP socket: queue `queueId` of an interface. The four ring places come first. */
+@final
+@unmanaged
+export class Queue {
+  rxProducer: u32;
+  rxConsumer: u32;
+  rxDescriptors: u32;
+  rxFlags: u32;
+  txProducer: u32;
+  txConsumer: u32;
+  txDescriptors: u32;
+  txFlags: u32;
+  fillProducer: u32;
+  fillConsumer: u32;
+  fillDescriptors: u32;
+  fillFlags: u32;
+  completionProducer: u32;
+  completionConsumer: u32;
+  completionDescriptors: u32;
+  completionFlags: u32;
+
+  rxFrames: u64;
+  txFrames: u64;
+  /** A QueueState. */
+  state: u32;
+  interfaceSlot: u32;
+  /** Hardware queue number. */
+  queueId: u32;
+  /** Next queue of the interface, slot + 1. */
+  nextQueue: u32;
+  /** Frames given to the kernel to receive into and not yet back. */
+  posted: u32;
+  /** Frames given to the kernel to send and not yet back. */
+  inFlight: u32;
+  /** How many frames to keep posted. */
+  fillTarget: u32;
+  reserved: u32;
+
+  static at(slot: u32): Queue {
+    return changetype<Queue>(<usize>(QUEUES_OFFSET + slot * QUEUE_BYTES));
+  }
+
+  static ring(slot: u32, ring: u32): RingPlace {
+    return changetype<RingPlace>(
+      <usize>(QUEUES_OFFSET + slot * QUEUE_BYTES + ring * RING_PLACE_BYTES),
+    );
+  }
+}
+
+/** Slot of a new queue of the interface, or -1 when MAX_QUEUES are in use. */
+export function addQueue(interfaceSlot: u32, queueId: u32): i32 {
+  const header = RegionHeader.get();
+  for (let slot: u32 = 0; slot < MAX_QUEUES; slot++) {
+    const queue = Queue.at(slot);
+    if (queue.state != QueueState.Free) continue;
+    memory.fill(changetype<usize>(queue), 0, <usize>QUEUE_BYTES);
+    queue.state = QueueState.Stopped;
+    queue.interfaceSlot = interfaceSlot;
+    queue.queueId = queueId;
+    const owner = Interface.at(interfaceSlot);
+    queue.nextQueue = owner.firstQueue;
+    owner.firstQueue = slot + 1;
+    owner.queueCount += 1;
+    if (header.queueHigh <= slot) header.queueHigh = slot + 1;
+    return <i32>slot;
+  }
+  return -1;
+}
+
+/** Records where a ring's parts are, given the offsets that XDP_MMAP_OFFSETS reports. */
+export function setRing(
+  slot: u32,
+  ring: u32,
+  producer: u32,
+  consumer: u32,
+  descriptors: u32,
+  flags: u32,
+): void {
+  if (slot >= MAX_QUEUES || ring > <u32>Ring.Completion) return;
+  const window = RINGS_OFFSET + slot * QUEUE_WINDOW_BYTES + ring * RING_WINDOW_BYTES;
+  const place = Queue.ring(slot, ring);
+  place.producer = window + producer;
+  place.consumer = window + consumer;
+  place.descriptors = window + descriptors;
+  place.flags = window + flags;
+}
+
+/** Starts a queue: posts `fillTarget` frames (fewer if the pool is short) and says how many. */
+export function startQueue(slot: u32, fillTarget: u32): u32 {
+  if (slot >= MAX_QUEUES) return 0;
+  const queue = Queue.at(slot);
+  if (queue.state != QueueState.Stopped) return 0;
+  queue.fillTarget = min<u32>(fillTarget, FILL_RING_ENTRIES);
+  queue.state = QueueState.Running;
+  refill(slot);
+  return queue.posted;
+}
+
+/**
+ * Forgets a queue whose AF_XDP socket is closed and takes back every frame that it held. Frames
+ * are attributed to the queue by the record's interfaceSlot field while they are with the kernel.
+ */
+export function stopQueue(slot: u32): void {
+  if (slot >= MAX_QUEUES) return;
+  const queue = Queue.at(slot);
+  if (queue.state == QueueState.Free) return;
+  queue.state = QueueState.Free;
+  const header = RegionHeader.get();
+  for (let index: u32 = 0; index < header.freshFrames; index++) {
+    const meta = FrameMeta.at(index);
+    if (meta.state != <u8>FrameState.Fill && meta.state != <u8>FrameState.Transmit) continue;
+    if (<u32>meta.interfaceSlot != slot) continue;
+    if (meta.state == <u8>FrameState.Transmit) releaseSendCharge(meta);
+    giveFrame(index);
+  }
+  unlinkQueue(slot);
+}
+
+function unlinkQueue(slot: u32): void {
+  const queue = Queue.at(slot);
+  const owner = Interface.at(queue.interfaceSlot);
+  if (owner.firstQueue == slot + 1) {
+    owner.firstQueue = queue.nextQueue;
+    owner.queueCount -= 1;
+    return;
+  }
+  let at = owner.firstQueue;
+  for (let steps: u32 = 0; at != 0 && steps < MAX_QUEUES; steps++) {
+    const previous = Queue.at(at - 1);
+    if (previous.nextQueue == slot + 1) {
+      previous.nextQueue = queue.nextQueue;
+      owner.queueCount -= 1;
+      return;
+    }
+    at = previous.nextQueue;
+  }
+}
+
+/** Queue of the interface that a flow with this hash sends through, slot + 1; 0 if none runs. */
+export function chooseQueue(interfaceSlot: u32, hash: u32): u32 {
+  const owner = Interface.at(interfaceSlot);
+  if (owner.queueCount == 0) return 0;
+  let at = owner.firstQueue;
+  let skip = hash % owner.queueCount;
+  while (skip > 0 && at != 0) {
+    at = Queue.at(at - 1).nextQueue;
+    skip -= 1;
+  }
+  if (at == 0 || at > MAX_QUEUES) return 0;
+  return Queue.at(at - 1).state == QueueState.Running ? at : 0;
+}
+
+/** Posts frames until `fillTarget` are with the kernel, or the pool is down to nothing. */
+export function refill(slot: u32): void {
+  const queue = Queue.at(slot);
+  if (queue.posted >= queue.fillTarget) return;
+  const header = RegionHeader.get();
+  const ring = Queue.ring(slot, Ring.Fill);
+  const room = FILL_RING_ENTRIES - ring.pending;
+  const wanted = min<u32>(queue.fillTarget - queue.posted, room);
+  const from = ring.producerIndex;
+  header.intentQueue = slot;
+  header.intentIndex = from;
+  header.intent = Intent.Fill;
+  let index = from;
+  const entries = <usize>ring.descriptors;
+  for (let n: u32 = 0; n < wanted; n++) {
+    const frame = takeFrame(0);
+    if (frame == 0) break;
+    const at = entries + <usize>((index & (FILL_RING_ENTRIES - 1)) * ADDRESS_ENTRY_BYTES);
+    store<u64>(at, <u64>(frame - 1) << header.frameShift);
+    index += 1;
+  }
+  ring.publishProducer(index);
+  markFilled(slot, from, index);
+  header.intent = Intent.None;
+  if (ring.needsWakeup) header.rxKickQueues |= (<u64>1) << (<u64>slot);
+}
+
+/** Records the frames of fill ring entries [from, to) as the kernel's. */
+export function markFilled(slot: u32, from: u32, to: u32): void {
+  const header = RegionHeader.get();
+  const queue = Queue.at(slot);
+  const entries = <usize>Queue.ring(slot, Ring.Fill).descriptors;
+  for (let index = from; index != to; index++) {
+    const at = entries + <usize>((index & (FILL_RING_ENTRIES - 1)) * ADDRESS_ENTRY_BYTES);
+    const frame = <u32>(load<u64>(at) >> header.frameShift);
+    if (frame >= header.frameCount) continue;
+    const meta = FrameMeta.at(frame);
+    meta.state = <u8>FrameState.Fill;
+    meta.interfaceSlot = <u8>slot;
+    queue.posted += 1;
+  }
+}
+
+/** Room on the TX ring; completions are reaped when it looks full. */
+export function transmitRoom(slot: u32): u32 {
+  const queue = Queue.at(slot);
+  const limit = min<u32>(TX_RING_ENTRIES, COMPLETION_RING_ENTRIES);
+  if (queue.inFlight >= limit) reapCompletions(slot);
+  return limit - queue.inFlight;
+}
+
+/**
+ * Queues `length` bytes at region offset `at`, inside frame `index`, for sending.
+ * Preconditions: transmitRoom(slot) > 0; the frame is Held.
+ */
+export function transmit(slot: u32, index: u32, at: u32, length: u32): void {
+  const header = RegionHeader.get();
+  const queue = Queue.at(slot);
+  const ring = Queue.ring(slot, Ring.Tx);
+  const producer = ring.producerIndex;
+  header.intentQueue = slot;
+  header.intentIndex = producer;
+  header.intent = Intent.Transmit;
+  const entry =
+    <usize>ring.descriptors + <usize>((producer & (TX_RING_ENTRIES - 1)) * DESCRIPTOR_BYTES);
+  store<u64>(entry, <u64>(at - header.framePoolOffset));
+  store<u32>(entry, length, 8);
+  store<u32>(entry, 0, 12);
+  ring.publishProducer(producer + 1);
+  markTransmitted(slot, index);
+  header.intent = Intent.None;
+  queue.txFrames += 1;
+  const owner = Interface.at(queue.interfaceSlot);
+  owner.txFrames += 1;
+  owner.txBytes += length;
+  if (ring.needsWakeup) header.kickQueues |= (<u64>1) << (<u64>slot);
+}
+
+export function markTransmitted(slot: u32, index: u32): void {
+  const meta = FrameMeta.at(index);
+  meta.state = <u8>FrameState.Transmit;
+  meta.interfaceSlot = <u8>slot;
+  Queue.at(slot).inFlight += 1;
+}
+
+/** Takes back the frames that the kernel has sent. Returns how many. */
+export function reapCompletions(slot: u32): u32 {
+  const header = RegionHeader.get();
+  const queue = Queue.at(slot);
+  const ring = Queue.ring(slot, Ring.Completion);
+  const available = min<u32>(ring.available, COMPLETION_RING_ENTRIES);
+  if (available == 0) return 0;
+  const entries = <usize>ring.descriptors;
+  const from = ring.consumerIndex;
+  for (let n: u32 = 0; n < available; n++) {
+    const at =
+      entries + <usize>(((from + n) & (COMPLETION_RING_ENTRIES - 1)) * ADDRESS_ENTRY_BYTES);
+    const frame = <u32>(load<u64>(at) >> header.frameShift);
+    if (frame >= header.frameCount || FrameMeta.at(frame).state != <u8>FrameState.Transmit) {
+      header.txDropDescriptor += 1;
+      continue;
+    }
+    releaseSendCharge(FrameMeta.at(frame));
+    giveFrame(frame);
+    queue.inFlight -= 1;
+  }
+  ring.publishConsumer(from + available);
+  return available;
+}
+
+/** Entries of the RX ring that can be read now. */
+export function receivable(slot: u32): u32 {
+  return min<u32>(Queue.ring(slot, Ring.Rx).available, RX_RING_ENTRIES);
+}
+
+export function checkQueueLayout(): void {
+  if (offsetof<Queue>("rxFrames") != 64) ERROR("Queue.rxFrames moved");
+  if (offsetof<Queue>("completionProducer") != 48) ERROR("Queue ring places moved");
+  if (offsetof<Queue>() > QUEUE_BYTES) ERROR("Queue is larger than its slot");
+}

@@ -1,0 +1,103 @@
+// The frame pool: every frame is in exactly one state, and its record says which. Conservation
+// (the states add up to frameCount) is an invariant that tests check and recovery restores.
+
+import { Fault } from "../fault";
+import { fault } from "../host";
+import { FRAME_META_BYTES } from "../layout";
+import { RegionHeader } from "./header";
+
+export const enum FrameState {
+  Free = 0,
+  /** In the hands of whoever holds the lock. */
+  Held = 1,
+  /** Given to the kernel to receive into: in a fill ring, the driver, or an RX ring. */
+  Fill = 2,
+  /** Given to the kernel to send: in a TX or completion ring. */
+  Transmit = 3,
+  /** In a socket's receive queue. */
+  Queued = 4,
+}
+
+/**
+ * One record per frame. For a queued datagram it is all that recv() reports; for a frame being
+ * sent, the socket that is charged for it.
+ *
+ *    0 arrivalNanos   8 source   24 destination   40 next, socket   48 payload   60 charge
+ */
+@final
+@unmanaged
+export class FrameMeta {
+  /** CLOCK_MONOTONIC when the stack took the frame from the ring. */
+  arrivalNanos: u64;
+  sourceHi: u64;
+  sourceLo: u64;
+  /** Destination address of a received datagram. */
+  destinationHi: u64;
+  destinationLo: u64;
+  /** Next frame of the socket's queue, index + 1. */
+  next: u32;
+  /** Socket that the frame belongs to (queued, or charged for sending). */
+  socket: u32;
+  /** Region offset of the payload. */
+  payloadOffset: u32;
+  payloadBytes: u16;
+  sourcePortNet: u16;
+  interfaceSlot: u8;
+  ttl: u8;
+  tos: u8;
+  /** A FrameState. */
+  state: u8;
+  /** What the socket's buffer accounting was charged. */
+  chargedBytes: u32;
+
+  static at(index: u32): FrameMeta {
+    return changetype<FrameMeta>(
+      <usize>(RegionHeader.get().frameMetaOffset + index * FRAME_META_BYTES),
+    );
+  }
+}
+
+export function frameOffset(index: u32): u32 {
+  const header = RegionHeader.get();
+  return header.framePoolOffset + (index << header.frameShift);
+}
+
+/** A frame in state Held, as index + 1, or 0 when none is left but `keep` reserved ones. */
+export function takeFrame(keep: u32): u32 {
+  const header = RegionHeader.get();
+  const free = header.freeFrames;
+  const fresh = header.freshFrames;
+  if (free + (header.frameCount - fresh) <= keep) return 0;
+  let index: u32;
+  if (free > 0) {
+    header.freeFrames = free - 1;
+    index = load<u32>(<usize>(header.freeListOffset + ((free - 1) << 2)));
+    if (index >= header.frameCount) fault(Fault.FrameIndex);
+  } else {
+    index = fresh;
+    header.freshFrames = fresh + 1;
+  }
+  FrameMeta.at(index).state = <u8>FrameState.Held;
+  return index + 1;
+}
+
+/** Gives a frame back; the last one given back is the first to be taken, while it is in cache. */
+export function giveFrame(index: u32): void {
+  const header = RegionHeader.get();
+  const meta = FrameMeta.at(index);
+  if (meta.state == <u8>FrameState.Free) fault(Fault.FrameFreedTwice);
+  meta.state = <u8>FrameState.Free;
+  const free = header.freeFrames;
+  store<u32>(<usize>(header.freeListOffset + (free << 2)), index);
+  header.freeFrames = free + 1;
+}
+
+/** Frames that takeFrame(0) could hand out. */
+export function availableFrames(): u32 {
+  const header = RegionHeader.get();
+  return header.freeFrames + (header.frameCount - header.freshFrames);
+}
+
+export function checkFrameLayout(): void {
+  if (offsetof<FrameMeta>() != FRAME_META_BYTES) ERROR("FrameMeta size");
+}

@@ -1,0 +1,156 @@
+import { HEADER_BYTES, HEADER_OFFSET } from "../layout";
+
+/** "exasock1" little-endian: written last by regionFormat, checked first by regionJoin. */
+export const REGION_MAGIC: u64 = 0x316b636f73617865;
+
+/** What the holder of the lock was doing, for whoever takes the lock over from the dead. */
+export const enum Intent {
+  None = 0,
+  /** Posting frames: descriptors from intentIndex on were written to the fill ring. */
+  Fill = 1,
+  /** Queueing one frame on the transmit ring at intentIndex. */
+  Transmit = 2,
+}
+
+/**
+ * The region's first object. Everything but the lock is written with the lock held; readers
+ * without it (status, the wait loop) use loadAcquire32 or tolerate a torn u64 counter.
+ *
+ *    0  geometry, constant after format
+ *   64  the lock, alone in its cache line
+ *  128  hot state of the stack
+ *  256  orphan recovery
+ *  320  counters
+ */
+@final
+@unmanaged
+export class RegionHeader {
+  magic: u64;
+  buildHash: u64;
+  regionBytes: u64;
+  frameBytes: u32;
+  /** log2(frameBytes) */
+  frameShift: u32;
+  frameCount: u32;
+  /** Stack of free frame indices, u32 each. */
+  freeListOffset: u32;
+  frameMetaOffset: u32;
+  framePoolOffset: u32;
+  reserved0: u64;
+
+  /** 0 free; else client slot + 1, with bit 31 set when somebody sleeps on it (futex). */
+  lock: u32;
+  /** Thread id of the owner, in its own pid namespace: for people who debug. */
+  lockOwnerTid: u32;
+  reserved1: u64;
+  reserved2: u64;
+  reserved3: u64;
+  reserved4: u64;
+  reserved5: u64;
+  reserved6: u64;
+  reserved7: u64;
+
+  /** Queues whose TX ring wants a sendto(), one bit each. */
+  kickQueues: u64;
+  /** Queues whose fill ring wants a wake-up. */
+  rxKickQueues: u64;
+  /** Interest bits of sleepers that something happened for since the last nextWakeup(). */
+  wakeMask: u64;
+  /** Counts calls of poll(): unchanged means that nobody pumps. */
+  pollEpoch: u32;
+  /** Waiters that sleep now. */
+  sleepers: u32;
+  /** Waiter that sleeps on the AF_XDP sockets, slot + 1; 0 nobody. */
+  leader: u32;
+  /** Waiter to wake so that it takes over as leader, slot + 1; 0 nobody. */
+  successor: u32;
+  /** 1 when exasockd has something to do (a destination to resolve). */
+  daemonWanted: u32;
+  /** Where nextWakeup() goes on. */
+  wakeCursor: u32;
+  /** Waiter slots above this were never used. */
+  waiterHigh: u32;
+  queueHigh: u32;
+  socketHigh: u32;
+  destinationHigh: u32;
+  /** Newest destination that waits for exasockd, index + 1. */
+  requestHead: u32;
+  /** Destinations resolved in another epoch are out of date. */
+  routeEpoch: u32;
+  freeFrames: u32;
+  /** Frames from this index on were never handed out; their memory is untouched. */
+  freshFrames: u32;
+  freeSocketHead: u32;
+  /** Sends that met a full ring or buffer since completions were last looked at. */
+  blockedSenders: u32;
+  /** udpReserve's frame index + 1, until udpSubmit or udpAbort. */
+  reservedFrame: u32;
+  reservedSocket: u32;
+  reservedDestination: u32;
+  reservedLength: u32;
+  reservedRemoteHi: u64;
+  reservedRemoteLo: u64;
+  reservedSourceLo: u64;
+  reservedRemotePortNet: u32;
+  destinationHand: u32;
+
+  changingSocket: u32;
+  intent: u32;
+  intentQueue: u32;
+  /** Producer index of the ring before the operation. */
+  intentIndex: u32;
+  /** Counts sockets created: orders them, and tells reused slots apart. */
+  socketSequence: u64;
+  reserved8: u64;
+  reserved9: u64;
+  reserved10: u64;
+
+  rxFrames: u64;
+  rxDropDescriptor: u64;
+  rxDropTruncated: u64;
+  rxDropNotOurMac: u64;
+  rxDropEtherType: u64;
+  rxDropIpHeader: u64;
+  rxDropIpChecksum: u64;
+  rxDropFragment: u64;
+  rxDropMartian: u64;
+  rxDropProtocol: u64;
+  rxDropUdpLength: u64;
+  rxDropUdpChecksum: u64;
+  rxDropNoSocket: u64;
+  rxDropNotLocal: u64;
+  rxDropQueueFull: u64;
+  rxDropNoFrames: u64;
+  rxDatagrams: u64;
+  rxDatagramBytes: u64;
+  rxIcmpErrors: u64;
+  rxIcmpIgnored: u64;
+  txDatagrams: u64;
+  txDatagramBytes: u64;
+  txViaKernel: u64;
+  txNoFrames: u64;
+  txRingFull: u64;
+  txBufferFull: u64;
+  txDropDescriptor: u64;
+  destinationRequests: u64;
+  destinationsReplaced: u64;
+  socketsCreated: u64;
+  socketsDestroyed: u64;
+  steeringFull: u64;
+  wakeups: u64;
+  recoveries: u64;
+  recoveredFrames: u64;
+
+  static get(): RegionHeader {
+    return changetype<RegionHeader>(<usize>HEADER_OFFSET);
+  }
+}
+
+/** Region offset of the lock word, for the host. */
+export const LOCK_OFFSET: u32 = HEADER_OFFSET + 64;
+
+export function checkHeaderLayout(): void {
+  if (offsetof<RegionHeader>("lock") != 64) ERROR("RegionHeader.lock moved");
+  if (offsetof<RegionHeader>("kickQueues") != 128) ERROR("RegionHeader.kickQueues moved");
+  if (offsetof<RegionHeader>() > HEADER_BYTES) ERROR("RegionHeader is larger than its page");
+}

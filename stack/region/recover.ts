@@ -1,0 +1,198 @@
+// After a program was killed while it held the lock: everything that can be derived is derived
+// anew from per-object state. No socket is lost; the one that was being changed keeps what its
+// state says. See docs/decisions/0003-orphaned-lock.md.
+
+import { COMPLETION_RING_ENTRIES, FILL_RING_ENTRIES, MAX_QUEUES } from "../config";
+import { RX_RING_ENTRIES, TX_RING_ENTRIES } from "../config";
+import { fence } from "../host";
+import { steerAddresses } from "../link/address";
+import { rebuildDestinations } from "../link/destination";
+import { markFilled, markTransmitted, Queue, QueueState, Ring } from "../link/queue";
+import { ADDRESS_ENTRY_BYTES, DESCRIPTOR_BYTES } from "../link/xsk-ring";
+import { steeringClear } from "../link/steering";
+import { cookieClear, cookieInsert, isSteered, steer } from "../socket/table";
+import { Socket, SocketState } from "../socket/socket";
+import { demuxClear, demuxInsert } from "../udp/demux";
+import { rebuildWaiters } from "../wait/waiter";
+import { FrameMeta, FrameState, giveFrame } from "./frames";
+import { Intent, RegionHeader } from "./header";
+
+/** Repairs the region. Precondition: the caller owns the lock, its former owner is dead. */
+export function recoverRegion(): void {
+  const header = RegionHeader.get();
+  fence();
+  header.recoveries += 1;
+  finishIntent();
+  skipHandledEntries();
+  rebuildSockets();
+  rebuildFrames();
+  rebuildDestinations();
+  rebuildWaiters();
+  header.reservedFrame = 0;
+  header.changingSocket = 0;
+}
+
+/** Ring entries that were published before the crash but not yet recorded are recorded now. */
+function finishIntent(): void {
+  const header = RegionHeader.get();
+  const slot = header.intentQueue;
+  const intent = header.intent;
+  header.intent = Intent.None;
+  if (intent == Intent.None || slot >= MAX_QUEUES) return;
+  if (Queue.at(slot).state != QueueState.Running) return;
+  const from = header.intentIndex;
+  if (intent == Intent.Fill) {
+    const to = Queue.ring(slot, Ring.Fill).producerIndex;
+    if (to - from > FILL_RING_ENTRIES) return;
+    // Counted anew below, so a part that was recorded already does no harm.
+    markFilled(slot, from, to);
+    return;
+  }
+  const ring = Queue.ring(slot, Ring.Tx);
+  if (ring.producerIndex != from + 1) return;
+  const entry =
+    <usize>ring.descriptors + <usize>((from & (TX_RING_ENTRIES - 1)) * DESCRIPTOR_BYTES);
+  const frame = <u32>(load<u64>(entry) >> header.frameShift);
+  if (frame < header.frameCount && FrameMeta.at(frame).state == <u8>FrameState.Held) {
+    markTransmitted(slot, frame);
+  }
+}
+
+/**
+ * RX and completion entries that the dead had handled, without having moved the consumer index:
+ * their frames are no longer in the state that the ring implies. They are the oldest entries.
+ */
+function skipHandledEntries(): void {
+  const header = RegionHeader.get();
+  for (let slot: u32 = 0; slot < header.queueHigh; slot++) {
+    if (Queue.at(slot).state != QueueState.Running) continue;
+    const rx = Queue.ring(slot, Ring.Rx);
+    let from = rx.consumerIndex;
+    for (let left = rx.available; left > 0; left--) {
+      const at = <usize>((from & (RX_RING_ENTRIES - 1)) * DESCRIPTOR_BYTES);
+      if (isIn(load<u64>(<usize>rx.descriptors + at), FrameState.Fill)) break;
+      from += 1;
+    }
+    rx.publishConsumer(from);
+    const done = Queue.ring(slot, Ring.Completion);
+    from = done.consumerIndex;
+    for (let left = done.available; left > 0; left--) {
+      const at = <usize>((from & (COMPLETION_RING_ENTRIES - 1)) * ADDRESS_ENTRY_BYTES);
+      if (isIn(load<u64>(<usize>done.descriptors + at), FrameState.Transmit)) break;
+      from += 1;
+    }
+    done.publishConsumer(from);
+  }
+}
+
+/** True if the frame at this UMEM address is in this state. */
+function isIn(address: u64, state: FrameState): bool {
+  const header = RegionHeader.get();
+  const frame = <u32>(address >> header.frameShift);
+  return frame < header.frameCount && FrameMeta.at(frame).state == <u8>state;
+}
+
+/** Tables and chains anew from the sockets; a half-made socket is dropped. */
+function rebuildSockets(): void {
+  const header = RegionHeader.get();
+  demuxClear();
+  cookieClear();
+  steeringClear();
+  steerAddresses();
+  header.freeSocketHead = 0;
+  for (let index: u32 = 1; index < header.socketHigh; index++) {
+    const socket = Socket.at(index);
+    if (socket.state == <u8>SocketState.Free || socket.cookie == 0) {
+      socket.state = <u8>SocketState.Free;
+      socket.cookie = 0;
+      socket.demuxNext = header.freeSocketHead;
+      header.freeSocketHead = index;
+      continue;
+    }
+    cookieInsert(index);
+    socket.sendBytes = 0;
+    if (!isSteered(socket)) continue;
+    if (!steer(socket)) socket.state = <u8>SocketState.Kernel;
+    else demuxInsert(index);
+  }
+}
+
+/** Free list, queue counts and receive queues anew from the frame records. */
+function rebuildFrames(): void {
+  const header = RegionHeader.get();
+  for (let slot: u32 = 0; slot < header.queueHigh; slot++) {
+    const queue = Queue.at(slot);
+    queue.posted = 0;
+    queue.inFlight = 0;
+  }
+  keepReachableQueues();
+  header.freeFrames = 0;
+  for (let index: u32 = 0; index < header.freshFrames; index++) {
+    const meta = FrameMeta.at(index);
+    const state = meta.state;
+    if (state == <u8>FrameState.Fill) {
+      Queue.at(<u32>meta.interfaceSlot).posted += 1;
+    } else if (state == <u8>FrameState.Transmit) {
+      Queue.at(<u32>meta.interfaceSlot).inFlight += 1;
+      recharge(meta);
+    } else if (state != <u8>FrameState.Queued) {
+      // Held by the dead, or free: on the free list once.
+      if (state == <u8>FrameState.Held) header.recoveredFrames += 1;
+      meta.state = <u8>FrameState.Held;
+      giveFrame(index);
+    }
+  }
+}
+
+function recharge(meta: FrameMeta): void {
+  const index = meta.socket;
+  if (index == 0 || index >= RegionHeader.get().socketHigh) return;
+  const socket = Socket.at(index);
+  if (socket.state != <u8>SocketState.Free && socket.sequence == meta.sourceLo) {
+    socket.sendBytes += meta.chargedBytes;
+  }
+}
+
+/**
+ * Walks every receive queue. Frames on it stay; a frame that was being appended or removed when
+ * the owner died is in state Queued but on no queue, and is freed.
+ */
+function keepReachableQueues(): void {
+  const header = RegionHeader.get();
+  for (let index: u32 = 1; index < header.socketHigh; index++) {
+    const socket = Socket.at(index);
+    if (socket.state != <u8>SocketState.Free) walkQueue(socket, index);
+  }
+  for (let index: u32 = 0; index < header.freshFrames; index++) {
+    const meta = FrameMeta.at(index);
+    if (meta.state != <u8>FrameState.Queued) continue;
+    if (meta.interfaceSlot & KEPT) meta.interfaceSlot &= ~KEPT;
+    else meta.state = <u8>FrameState.Held;
+  }
+}
+
+/** Marks a frame as found on its queue; interface slots need only five bits. */
+const KEPT: u8 = 128;
+
+function walkQueue(socket: Socket, index: u32): void {
+  const frames = RegionHeader.get().frameCount;
+  let at = socket.receiveHead;
+  let last: u32 = 0;
+  let count: u32 = 0;
+  let bytes: u32 = 0;
+  while (at != 0 && at <= frames) {
+    const meta = FrameMeta.at(at - 1);
+    const kept = (meta.interfaceSlot & KEPT) != 0;
+    if (meta.state != <u8>FrameState.Queued || meta.socket != index || kept) break;
+    meta.interfaceSlot |= KEPT;
+    count += 1;
+    bytes += meta.chargedBytes;
+    last = at;
+    at = meta.next;
+  }
+  if (last == 0) socket.receiveHead = 0;
+  else FrameMeta.at(last - 1).next = 0;
+  socket.receiveTail = last;
+  socket.receiveCount = count;
+  socket.receiveBytes = bytes;
+}

@@ -1,0 +1,47 @@
+// A socket's receive queue: frames linked through their records, in order of arrival.
+
+import { storeRelease32 } from "../host";
+import { FrameMeta, FrameState, giveFrame } from "../region/frames";
+import { RegionHeader } from "../region/header";
+import { notifySocket } from "../wait/waiter";
+import { Socket } from "./socket";
+
+function publishCount(socket: Socket, count: u32): void {
+  storeRelease32(changetype<usize>(socket) + offsetof<Socket>("receiveCount"), count);
+}
+
+/** Appends a Held frame whose record is filled in, and wakes who waits for it. */
+export function enqueue(index: u32, frame: u32): void {
+  const header = RegionHeader.get();
+  const socket = Socket.at(index);
+  const meta = FrameMeta.at(frame);
+  header.changingSocket = index;
+  meta.socket = index;
+  meta.next = 0;
+  meta.state = <u8>FrameState.Queued;
+  const tail = socket.receiveTail;
+  if (tail == 0) socket.receiveHead = frame + 1;
+  else FrameMeta.at(tail - 1).next = frame + 1;
+  socket.receiveTail = frame + 1;
+  socket.receiveBytes += meta.chargedBytes;
+  socket.arrivals += 1;
+  publishCount(socket, socket.receiveCount + 1);
+  header.changingSocket = 0;
+  notifySocket(index);
+}
+
+/** Takes the oldest frame off the queue and frees it. */
+export function dequeue(index: u32): void {
+  const header = RegionHeader.get();
+  const socket = Socket.at(index);
+  const at = socket.receiveHead;
+  if (at == 0 || at > header.frameCount) return;
+  header.changingSocket = index;
+  const meta = FrameMeta.at(at - 1);
+  socket.receiveHead = meta.next;
+  if (meta.next == 0) socket.receiveTail = 0;
+  socket.receiveBytes -= min<u32>(meta.chargedBytes, socket.receiveBytes);
+  publishCount(socket, socket.receiveCount - 1);
+  giveFrame(at - 1);
+  header.changingSocket = 0;
+}

@@ -1,0 +1,212 @@
+// Life of a socket in the region: created for a kernel socket (its twin), bound and connected as
+// the twin is, destroyed with it.
+
+import { mix } from "../base/hash";
+import { COOKIE_BUCKETS, DEFAULT_BUFFER_BYTES, DEFAULT_TTL, MAX_SOCKETS } from "../config";
+import { Fault } from "../fault";
+import { fault } from "../host";
+import { COOKIES_OFFSET, SOCKET_BYTES } from "../layout";
+import { findInterface } from "../link/interface";
+import { steeringAdd, steeringKey, steeringRemove } from "../link/steering";
+import { PROTOCOL_ICMP } from "../wire/ipv4";
+import { FrameMeta, giveFrame } from "../region/frames";
+import { RegionHeader } from "../region/header";
+import { demuxInsert, demuxRemove, hasTwin } from "../udp/demux";
+import { notifySocket } from "../wait/waiter";
+import { isSocket, Socket, SocketState } from "./socket";
+
+function chainOf(cookie: u64): usize {
+  const h = mix(<u32>cookie, <u32>(cookie >> 32));
+  return <usize>(COOKIES_OFFSET + ((h >> 16) << 2));
+}
+
+/** Index of a new socket in state Created, or 0 when MAX_SOCKETS are in use. */
+export function createSocket(cookie: u64, protocol: u32, client: u32): u32 {
+  const header = RegionHeader.get();
+  let index = header.freeSocketHead;
+  if (index != 0) {
+    header.freeSocketHead = Socket.at(index).demuxNext;
+  } else {
+    index = max<u32>(header.socketHigh, 1);
+    if (index >= MAX_SOCKETS) return 0;
+    header.socketHigh = index + 1;
+  }
+  header.changingSocket = index;
+  const socket = Socket.at(index);
+  memory.fill(changetype<usize>(socket), 0, <usize>SOCKET_BYTES);
+  header.socketSequence += 1;
+  socket.sequence = header.socketSequence;
+  socket.cookie = cookie;
+  socket.protocol = <u8>protocol;
+  socket.client = client;
+  socket.ttl = <u8>DEFAULT_TTL;
+  socket.receiveBufferBytes = DEFAULT_BUFFER_BYTES;
+  socket.sendBufferBytes = DEFAULT_BUFFER_BYTES;
+  socket.state = <u8>SocketState.Created;
+  cookieInsert(index);
+  header.socketsCreated += 1;
+  header.changingSocket = 0;
+  return index;
+}
+
+export function cookieInsert(index: u32): void {
+  const socket = Socket.at(index);
+  const chain = chainOf(socket.cookie);
+  socket.cookieNext = load<u32>(chain);
+  store<u32>(chain, index);
+}
+
+export function cookieClear(): void {
+  memory.fill(<usize>COOKIES_OFFSET, 0, <usize>(COOKIE_BUCKETS * 4));
+}
+
+/** Index of the socket whose kernel twin has this SO_COOKIE, or 0. */
+export function findSocket(cookie: u64): u32 {
+  let at = load<u32>(chainOf(cookie));
+  for (let steps: u32 = 0; at != 0; steps++) {
+    if (steps > MAX_SOCKETS) fault(Fault.ChainLoop);
+    const socket = Socket.at(at);
+    if (socket.cookie == cookie) return at;
+    at = socket.cookieNext;
+  }
+  return 0;
+}
+
+function cookieRemove(index: u32): void {
+  const gone = Socket.at(index);
+  const chain = chainOf(gone.cookie);
+  let at = load<u32>(chain);
+  if (at == index) {
+    store<u32>(chain, gone.cookieNext);
+    return;
+  }
+  for (let steps: u32 = 0; at != 0; steps++) {
+    if (steps > MAX_SOCKETS) fault(Fault.ChainLoop);
+    const socket = Socket.at(at);
+    if (socket.cookieNext == index) {
+      socket.cookieNext = gone.cookieNext;
+      return;
+    }
+    at = socket.cookieNext;
+  }
+}
+
+/** True while packets are steered to the socket. */
+export function isSteered(socket: Socket): bool {
+  const state = socket.state;
+  return state == <u8>SocketState.Bound || state == <u8>SocketState.Connected;
+}
+
+/** Interface part of the steering key: 0 any, else slot + 1. 255 for one that is not ours. */
+function steeredInterface(socket: Socket): u32 {
+  if (socket.ifindex == 0) return 0;
+  const slot = findInterface(socket.ifindex);
+  return slot < 0 ? 255 : <u32>slot + 1;
+}
+
+function keyOf(socket: Socket, protocol: u32, interfacePlusOne: u32): u64 {
+  return steeringKey(
+    socket.localHi,
+    socket.localLo,
+    <u32>socket.localPortNet,
+    protocol,
+    interfacePlusOne,
+  );
+}
+
+/** Makes the XDP program redirect the socket's packets. False if the table has no room. */
+export function steer(socket: Socket): bool {
+  const slot = steeredInterface(socket);
+  if (!steeringAdd(keyOf(socket, <u32>socket.protocol, slot))) return false;
+  // Errors about what it sent: without room the kernel twin still gets them.
+  steeringAdd(keyOf(socket, PROTOCOL_ICMP, slot));
+  return true;
+}
+
+function unsteer(index: u32): void {
+  const socket = Socket.at(index);
+  if (!isSteered(socket)) return;
+  if (!hasTwin(index)) {
+    const slot = steeredInterface(socket);
+    steeringRemove(keyOf(socket, <u32>socket.protocol, slot));
+    steeringRemove(keyOf(socket, PROTOCOL_ICMP, slot));
+  }
+  demuxRemove(index);
+}
+
+/** Steers the socket's address to it; false, and nothing changed, if the table has no room. */
+export function place(
+  index: u32,
+  localHi: u64,
+  localLo: u64,
+  localPortNet: u32,
+  state: SocketState,
+): bool {
+  const header = RegionHeader.get();
+  header.changingSocket = index;
+  const socket = Socket.at(index);
+  unsteer(index);
+  socket.localHi = localHi;
+  socket.localLo = localLo;
+  socket.localPortNet = <u16>localPortNet;
+  if (!steer(socket)) {
+    socket.state = <u8>SocketState.Kernel;
+    header.steeringFull += 1;
+    header.changingSocket = 0;
+    return false;
+  }
+  socket.state = <u8>state;
+  demuxInsert(index);
+  header.changingSocket = 0;
+  return true;
+}
+
+/** Stops acceleration; what is queued stays readable. */
+export function releaseToKernel(index: u32): void {
+  if (!isSocket(index)) return;
+  const header = RegionHeader.get();
+  header.changingSocket = index;
+  unsteer(index);
+  Socket.at(index).state = <u8>SocketState.Kernel;
+  header.changingSocket = 0;
+  notifySocket(index);
+}
+
+export function destroySocket(index: u32): void {
+  if (!isSocket(index)) return;
+  const header = RegionHeader.get();
+  header.changingSocket = index;
+  unsteer(index);
+  cookieRemove(index);
+  drainQueue(index);
+  // Sleepers on it, in any process, look again and find it gone.
+  notifySocket(index);
+  freeSlot(index);
+  header.socketsDestroyed += 1;
+  header.changingSocket = 0;
+}
+
+export function freeSlot(index: u32): void {
+  const header = RegionHeader.get();
+  const socket = Socket.at(index);
+  socket.cookie = 0;
+  socket.state = <u8>SocketState.Free;
+  socket.demuxNext = header.freeSocketHead;
+  header.freeSocketHead = index;
+}
+
+/** Gives every queued frame back. */
+export function drainQueue(index: u32): void {
+  const socket = Socket.at(index);
+  const frames = RegionHeader.get().frameCount;
+  let at = socket.receiveHead;
+  while (at != 0 && at <= frames) {
+    const next = FrameMeta.at(at - 1).next;
+    giveFrame(at - 1);
+    at = next;
+  }
+  socket.receiveHead = 0;
+  socket.receiveTail = 0;
+  socket.receiveCount = 0;
+  socket.receiveBytes = 0;
+}

@@ -1,0 +1,105 @@
+// UDP input, RFC 768: from a validated IPv4 packet to a socket's queue.
+
+import { mappedLow } from "../base/address";
+import { foldSum, sumBytes } from "../base/checksum";
+import { DATAGRAM_OVERHEAD_BYTES, RESERVED_FRAMES } from "../config";
+import { InterfaceFlag } from "../link/interface";
+import { Interface } from "../link/interface";
+import { availableFrames, FrameMeta } from "../region/frames";
+import { RegionHeader } from "../region/header";
+import { enqueue } from "../socket/queue";
+import { Socket } from "../socket/socket";
+import { Ipv4Header, PROTOCOL_UDP, pseudoHeaderSum } from "../wire/ipv4";
+import { UDP_HEADER_BYTES, UdpHeader } from "../wire/udp";
+import { demuxLookup } from "./demux";
+
+/**
+ * Handles the UDP datagram at `at` of the packet `ip` that arrived in `frame`. True if the frame
+ * now belongs to a socket; otherwise the caller frees it.
+ * Precondition: `available` bytes at `at` lie inside the frame.
+ */
+export function udpInput(
+  ip: Ipv4Header,
+  at: usize,
+  available: u32,
+  frame: u32,
+  interfaceSlot: u32,
+  now: u64,
+): bool {
+  const header = RegionHeader.get();
+  if (!UdpHeader.fits(at, available)) {
+    header.rxDropUdpLength += 1;
+    return false;
+  }
+  const udp = changetype<UdpHeader>(at);
+  const entry = Interface.at(interfaceSlot);
+  const length = udp.length;
+  if (!checksumHolds(ip, udp, at, length, entry.flags)) {
+    header.rxDropUdpChecksum += 1;
+    return false;
+  }
+  const remoteLo = mappedLow(ip.sourceNet);
+  const localLo = mappedLow(ip.destinationNet);
+  const index = demuxLookup(
+    0,
+    localLo,
+    <u32>udp.destinationPortNet,
+    0,
+    remoteLo,
+    <u32>udp.sourcePortNet,
+    PROTOCOL_UDP,
+    entry.ifindex,
+  );
+  if (index == 0) {
+    header.rxDropNoSocket += 1;
+    return false;
+  }
+  const socket = Socket.at(index);
+  // As Linux's __udp_enqueue_schedule_skb: a datagram is let in while the buffer is not yet full.
+  if (socket.receiveBytes > socket.receiveBufferBytes) {
+    socket.drops += 1;
+    header.rxDropQueueFull += 1;
+    return false;
+  }
+  if (availableFrames() <= RESERVED_FRAMES) {
+    socket.drops += 1;
+    header.rxDropNoFrames += 1;
+    return false;
+  }
+  const payloadBytes = length - UDP_HEADER_BYTES;
+  const meta = FrameMeta.at(frame);
+  meta.arrivalNanos = now;
+  meta.sourceHi = 0;
+  meta.sourceLo = remoteLo;
+  meta.destinationHi = 0;
+  meta.destinationLo = localLo;
+  meta.payloadOffset = <u32>at + UDP_HEADER_BYTES;
+  meta.payloadBytes = <u16>payloadBytes;
+  meta.sourcePortNet = udp.sourcePortNet;
+  meta.interfaceSlot = <u8>interfaceSlot;
+  meta.ttl = ip.ttl;
+  meta.tos = ip.tos;
+  meta.chargedBytes = payloadBytes + DATAGRAM_OVERHEAD_BYTES;
+  enqueue(index, frame);
+  header.rxDatagrams += 1;
+  header.rxDatagramBytes += payloadBytes;
+  return true;
+}
+
+/**
+ * RFC 768: 0 means that the sender computed none. On veth and tap the sender's kernel may leave
+ * the pseudo header's sum in the field, to be finished by hardware that is not there.
+ */
+function checksumHolds(
+  ip: Ipv4Header,
+  udp: UdpHeader,
+  at: usize,
+  length: u32,
+  interfaceFlags: u32,
+): bool {
+  const found = <u32>udp.checksumNet;
+  if (found == 0) return true;
+  const pseudo = pseudoHeaderSum(ip.sourceNet, ip.destinationNet, PROTOCOL_UDP, length);
+  if (foldSum(sumBytes(at, length, pseudo)) == 0xffff) return true;
+  return (interfaceFlags & InterfaceFlag.Virtual) != 0 && found == foldSum(pseudo);
+}

@@ -1,0 +1,159 @@
+// Threads that sleep. A sleeper names the sockets that it waits for by a mask of 64 interest bits
+// (socket index modulo 64): a rare needless wake-up is cheaper than exact lists. One sleeper, the
+// leader, also sleeps on the AF_XDP sockets; when it stops, a successor is woken to take over.
+
+import { loadAcquire32 } from "../host";
+import { MAX_WAITERS } from "../config";
+import { WAITER_BYTES, WAITERS_OFFSET } from "../layout";
+import { RegionHeader } from "../region/header";
+
+export const enum WaiterState {
+  Free = 0,
+  Awake = 1,
+  Sleeping = 2,
+  /** Its doorbell was, or is about to be, rung. */
+  Signalled = 3,
+}
+
+@final
+@unmanaged
+export class Waiter {
+  /** Interest bits while it sleeps. */
+  mask: u64;
+  /** A WaiterState. */
+  state: u32;
+  client: u32;
+
+  static at(slot: u32): Waiter {
+    return changetype<Waiter>(<usize>(WAITERS_OFFSET + slot * WAITER_BYTES));
+  }
+}
+
+/** A slot for a thread of this client, or -1 when MAX_WAITERS are in use. Slot 0 is exasockd's. */
+export function addWaiter(client: u32): i32 {
+  const header = RegionHeader.get();
+  for (let slot: u32 = 1; slot < MAX_WAITERS; slot++) {
+    const waiter = Waiter.at(slot);
+    if (waiter.state != WaiterState.Free) continue;
+    waiter.state = WaiterState.Awake;
+    waiter.client = client;
+    waiter.mask = 0;
+    if (header.waiterHigh <= slot) header.waiterHigh = slot + 1;
+    return <i32>slot;
+  }
+  return -1;
+}
+
+export function removeWaiter(slot: u32): void {
+  if (slot == 0 || slot >= MAX_WAITERS) return;
+  disarmWaiter(slot);
+  Waiter.at(slot).state = WaiterState.Free;
+}
+
+/** Removes every waiter of a client that is gone. */
+export function removeClientWaiters(client: u32): void {
+  const high = RegionHeader.get().waiterHigh;
+  for (let slot: u32 = 1; slot < high; slot++) {
+    const waiter = Waiter.at(slot);
+    if (waiter.state != WaiterState.Free && waiter.client == client) removeWaiter(slot);
+  }
+}
+
+/** The thread is about to sleep. 1 if it has to sleep on the AF_XDP sockets, too. */
+export function armWaiter(slot: u32, mask: u64): u32 {
+  if (slot == 0 || slot >= MAX_WAITERS) return 0;
+  const header = RegionHeader.get();
+  const waiter = Waiter.at(slot);
+  if (waiter.state == WaiterState.Awake) header.sleepers += 1;
+  waiter.state = WaiterState.Sleeping;
+  waiter.mask = mask;
+  if (header.leader == 0) header.leader = slot + 1;
+  return header.leader == slot + 1 ? 1 : 0;
+}
+
+/** The thread is awake. If it led, another sleeper is asked to take over. */
+export function disarmWaiter(slot: u32): void {
+  if (slot == 0 || slot >= MAX_WAITERS) return;
+  const header = RegionHeader.get();
+  const waiter = Waiter.at(slot);
+  if (waiter.state == WaiterState.Sleeping || waiter.state == WaiterState.Signalled) {
+    header.sleepers -= 1;
+    waiter.state = WaiterState.Awake;
+  }
+  waiter.mask = 0;
+  if (header.leader != slot + 1) return;
+  header.leader = 0;
+  for (let other: u32 = 1; other < header.waiterHigh; other++) {
+    if (Waiter.at(other).state == WaiterState.Sleeping) {
+      header.successor = other + 1;
+      return;
+    }
+  }
+}
+
+/** Something happened for this socket: its sleepers are to be woken. */
+export function notifySocket(index: u32): void {
+  const header = RegionHeader.get();
+  if (header.sleepers == 0) return;
+  header.wakeMask |= (<u64>1) << (<u64>(index & 63));
+  header.wakeCursor = 0;
+}
+
+/** True if nextWakeup has something to say: the cheap test before it. */
+export function wakeupsPending(): bool {
+  const header = RegionHeader.get();
+  return header.wakeMask != 0 || header.successor != 0 || header.daemonWanted == 1;
+}
+
+/**
+ * Slot of the next waiter whose doorbell is to be rung, or -1 when all were named. A waiter is
+ * named once per sleep.
+ */
+export function nextWakeup(): i32 {
+  const header = RegionHeader.get();
+  if (header.daemonWanted == 1) {
+    // 2: exasockd was told; nextRequest resets it when the list is empty.
+    header.daemonWanted = 2;
+    return 0;
+  }
+  const successor = header.successor;
+  if (successor != 0) {
+    header.successor = 0;
+    const waiter = Waiter.at(successor - 1);
+    if (successor <= MAX_WAITERS && waiter.state == WaiterState.Sleeping) {
+      waiter.state = WaiterState.Signalled;
+      header.wakeups += 1;
+      return <i32>(successor - 1);
+    }
+  }
+  if (header.wakeMask == 0) return -1;
+  for (let slot = max<u32>(header.wakeCursor, 1); slot < header.waiterHigh; slot++) {
+    const waiter = Waiter.at(slot);
+    if (waiter.state != WaiterState.Sleeping || (waiter.mask & header.wakeMask) == 0) continue;
+    waiter.state = WaiterState.Signalled;
+    header.wakeCursor = slot + 1;
+    header.wakeups += 1;
+    return <i32>slot;
+  }
+  header.wakeMask = 0;
+  header.wakeCursor = 0;
+  return -1;
+}
+
+/** After a crash: the counts anew from the slots. */
+export function rebuildWaiters(): void {
+  const header = RegionHeader.get();
+  let sleepers: u32 = 0;
+  for (let slot: u32 = 1; slot < header.waiterHigh; slot++) {
+    const state = loadAcquire32(changetype<usize>(Waiter.at(slot)) + offsetof<Waiter>("state"));
+    if (state == WaiterState.Sleeping || state == WaiterState.Signalled) sleepers += 1;
+  }
+  header.sleepers = sleepers;
+  header.wakeCursor = 0;
+  // Whoever was owed a wake-up gets one: needless ones do no harm.
+  header.wakeMask = ~(<u64>0);
+}
+
+export function checkWaiterLayout(): void {
+  if (offsetof<Waiter>() > WAITER_BYTES) ERROR("Waiter is larger than its slot");
+}

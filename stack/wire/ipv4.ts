@@ -1,0 +1,104 @@
+/** IPv4, RFC 791. */
+export const IPV4_MIN_HEADER_BYTES: u32 = 20;
+export const PROTOCOL_ICMP: u32 = 1;
+export const PROTOCOL_UDP: u32 = 17;
+
+const DONT_FRAGMENT_NET: u32 = 0x0040;
+/** More-fragments bit and the 13 bits of the offset, in network order. */
+const FRAGMENT_MASK_NET: u32 = 0xff3f;
+
+@final
+@unmanaged
+export class Ipv4Header {
+  private versionAndLength: u8;
+  tos: u8;
+  private totalLengthNet: u16;
+  private identificationNet: u16;
+  private fragmentNet: u16;
+  ttl: u8;
+  protocol: u8;
+  checksumNet: u16;
+  sourceNet: u32;
+  destinationNet: u32;
+
+  /** True if the header and all that it says is there lies within `available` bytes. */
+  static fits(at: usize, available: u32): bool {
+    if (available < IPV4_MIN_HEADER_BYTES) return false;
+    const header = changetype<Ipv4Header>(at);
+    if (header.versionAndLength >> 4 != 4) return false;
+    const headerBytes = header.headerBytes;
+    const total = header.totalLength;
+    return headerBytes >= IPV4_MIN_HEADER_BYTES && total >= headerBytes && total <= available;
+  }
+
+  /** Same, but what follows the header may be cut off: the packet quoted in an ICMP error. */
+  static headerFits(at: usize, available: u32): bool {
+    if (available < IPV4_MIN_HEADER_BYTES) return false;
+    const header = changetype<Ipv4Header>(at);
+    if (header.versionAndLength >> 4 != 4) return false;
+    const headerBytes = header.headerBytes;
+    return headerBytes >= IPV4_MIN_HEADER_BYTES && headerBytes <= available;
+  }
+
+  get headerBytes(): u32 {
+    return (<u32>this.versionAndLength & 15) << 2;
+  }
+  get totalLength(): u32 {
+    return <u32>bswap<u16>(this.totalLengthNet);
+  }
+  get isFragment(): bool {
+    return (<u32>this.fragmentNet & FRAGMENT_MASK_NET) != 0;
+  }
+
+  /**
+   * Writes a header without options for an unfragmented datagram: identification 0 with
+   * don't-fragment is an atomic datagram (RFC 6864 section 4.1). The checksum is filled in.
+   */
+  write(
+    totalLength: u32,
+    tos: u32,
+    ttl: u32,
+    protocol: u32,
+    sourceNet: u32,
+    destinationNet: u32,
+  ): void {
+    this.versionAndLength = 0x45;
+    this.tos = <u8>tos;
+    const lengthNet: u32 = <u32>bswap<u16>(<u16>totalLength);
+    this.totalLengthNet = <u16>lengthNet;
+    this.identificationNet = 0;
+    this.fragmentNet = <u16>DONT_FRAGMENT_NET;
+    this.ttl = <u8>ttl;
+    this.protocol = <u8>protocol;
+    this.sourceNet = sourceNet;
+    this.destinationNet = destinationNet;
+    // The ten 16-bit words summed as they were written, RFC 1071.
+    let sum: u32 = 0x45 | ((tos & 0xff) << 8);
+    sum += lengthNet + DONT_FRAGMENT_NET + ((ttl & 0xff) | (protocol << 8));
+    sum += (sourceNet & 0xffff) + (sourceNet >> 16);
+    sum += (destinationNet & 0xffff) + (destinationNet >> 16);
+    sum = (sum & 0xffff) + (sum >> 16);
+    sum = (sum & 0xffff) + (sum >> 16);
+    this.checksumNet = <u16>~sum;
+  }
+}
+
+/** The pseudo header's part of a transport checksum, RFC 768 and RFC 9293 3.1; not folded. */
+export function pseudoHeaderSum(
+  sourceNet: u32,
+  destinationNet: u32,
+  protocol: u32,
+  lengthBytes: u32,
+): u64 {
+  return (
+    <u64>sourceNet +
+    <u64>destinationNet +
+    <u64>(protocol << 8) +
+    <u64>(<u32>bswap<u16>(<u16>lengthBytes))
+  );
+}
+
+export function checkIpv4Layout(): void {
+  if (offsetof<Ipv4Header>("checksumNet") != 10) ERROR("Ipv4Header.checksumNet moved");
+  if (offsetof<Ipv4Header>() != IPV4_MIN_HEADER_BYTES) ERROR("Ipv4Header size");
+}
