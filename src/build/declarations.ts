@@ -1,6 +1,7 @@
 // Reads the exported declarations of the AssemblyScript sources from their syntax trees. Values and
 // offsets are not computed here: describe.ts has the compiler do that.
 
+import { parseStack } from "./asc.ts";
 import { BuildError } from "./errors.ts";
 import type { Scalar } from "./model.ts";
 
@@ -9,7 +10,7 @@ interface Range {
   end: number;
 }
 interface Node {
-  kind: number;
+  kind: string;
   range: Range;
 }
 interface Identifier extends Node {
@@ -34,13 +35,9 @@ interface Source {
   text: string;
   statements: Statement[];
 }
-interface Compiler {
-  NodeKind: Record<string, number>;
-  CommonFlags: Record<string, number>;
-  newProgram(options: unknown): { sources: Source[] };
-  newOptions(): unknown;
-  parse(program: unknown, text: string, path: string, isEntry: boolean): void;
-}
+
+/** The flags that matter here, as AssemblyScript numbers them (CommonFlags). */
+const FLAG = { Export: 2, Declare: 4, Static: 32 } as const;
 
 /** A name, the type as written, and the documentation comment. */
 export interface Named {
@@ -73,32 +70,22 @@ export interface Declarations {
 
 /** Collects the exported declarations of the given files (name relative to stack/, text). */
 export async function readDeclarations(files: Map<string, string>): Promise<Declarations> {
-  const specifier = "assemblyscript";
-  const compiler = (await import(specifier)) as Compiler;
-  const program = compiler.newProgram(compiler.newOptions());
-  for (const [file, text] of files) compiler.parse(program, text, file, true);
   const found: Declarations = { constants: [], enums: [], structs: [], functions: [], reexports: [] };
-  for (const source of program.sources) {
-    if (!files.has(source.normalizedPath)) continue;
-    for (const statement of source.statements) readStatement(compiler, source, statement, found);
+  for (const source of (await parseStack(files)) as Source[]) {
+    for (const statement of source.statements) readStatement(source, statement, found);
   }
   return found;
 }
 
-function readStatement(
-  { NodeKind, CommonFlags }: Compiler,
-  source: Source,
-  statement: Statement,
-  found: Declarations,
-): void {
+function readStatement(source: Source, statement: Statement, found: Declarations): void {
   const file = source.normalizedPath;
   const doc = docBefore(source.text, statement.range.start);
-  const isExported = (node: Declaration) => (node.flags & (CommonFlags.Export ?? 0)) !== 0;
-  if (statement.kind === NodeKind.Variable) {
+  const isExported = (node: Declaration) => (node.flags & FLAG.Export) !== 0;
+  if (statement.kind === "Variable") {
     for (const one of (statement.declarations ?? []).filter(isExported)) {
       found.constants.push({ name: one.name.text, typeText: typeText(source, one), doc, file });
     }
-  } else if (statement.kind === NodeKind.Export && statement.members) {
+  } else if (statement.kind === "Export" && statement.members) {
     const target = statement.internalPath ?? source.internalPath;
     for (const { localName, exportedName } of statement.members) {
       if (!localName || !exportedName) continue;
@@ -107,23 +94,23 @@ function readStatement(
     }
   } else if (!isExported(statement)) {
     return;
-  } else if (statement.kind === NodeKind.EnumDeclaration) {
+  } else if (statement.kind === "EnumDeclaration") {
     const members = (statement.values ?? []).map((value) => named(source, value));
     found.enums.push({ name: statement.name.text, doc, file, members });
-  } else if (statement.kind === NodeKind.ClassDeclaration) {
+  } else if (statement.kind === "ClassDeclaration") {
     if (!statement.decorators?.some((one) => one.name.text === "unmanaged")) return;
     const fields = (statement.members ?? []).filter(
-      (one) => one.kind === NodeKind.FieldDeclaration && !(one.flags & (CommonFlags.Static ?? 0)),
+      (one) => one.kind === "FieldDeclaration" && !(one.flags & FLAG.Static),
     );
     const own = fields.map((field) => named(source, field));
     if (own.length > 0) found.structs.push({ name: statement.name.text, doc, file, fields: own });
-  } else if (statement.kind === NodeKind.FunctionDeclaration && statement.signature) {
+  } else if (statement.kind === "FunctionDeclaration" && statement.signature) {
     const { parameters, returnType } = statement.signature;
     found.functions.push({
       name: statement.name.text,
       doc,
       file,
-      isDeclareOnly: (statement.flags & (CommonFlags.Declare ?? 0)) !== 0,
+      isDeclareOnly: (statement.flags & FLAG.Declare) !== 0,
       parameters: parameters.map((one) => ({ name: one.name.text, typeText: text(source, one.type) })),
       resultText: text(source, returnType),
     });

@@ -2,7 +2,7 @@
 // settings, or the build chain itself has changed, or when an output is missing.
 
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { BuildError } from "./errors.ts";
 import { fromRoot, shown } from "./paths.ts";
@@ -80,12 +80,16 @@ async function runStep(
     return;
   }
   const started = performance.now();
+  const startedAtMillis = Date.now();
   try {
     for (const output of step.outputs) mkdirSync(dirname(output), { recursive: true });
     const more = await step.run();
     const inputs = [...new Set([...step.inputs, ...more])].sort();
     const stamp: Stamp = { key: hashFiles(inputs, settings), inputs };
-    writeAtomically(stampPath, JSON.stringify(stamp));
+    // Without a stamp the step runs again: an input was edited while it was being read.
+    if (inputs.every((input) => statSync(input).mtimeMs < startedAtMillis || isBuilt(input))) {
+      writeAtomically(stampPath, JSON.stringify(stamp));
+    } else rmSync(stampPath, { force: true });
     outcomes.set(step.name, "ran");
     log(`${step.name} (${((performance.now() - started) / 1000).toFixed(1)} s)`);
   } catch (error) {
@@ -93,6 +97,11 @@ async function runStep(
     const expected = error instanceof BuildError;
     log(`${step.name} FAILED\n${expected ? error.message : ((error as Error).stack ?? error)}`);
   }
+}
+
+/** Steps wait for what other steps make, so such a file does not change under them. */
+function isBuilt(path: string): boolean {
+  return path.startsWith(fromRoot("build/"));
 }
 
 function isFresh(step: Step, stampPath: string, settings: string): boolean {
