@@ -136,7 +136,7 @@ export function namesOf(bits: number, prefix: string): string {
   const names: string[] = [];
   let rest = bits >>> 0;
   for (const [name, value] of Object.entries(NUMBERS)) {
-    if (!name.startsWith(prefix) || value === 0 || ((rest & value) >>> 0) !== value) continue;
+    if (!name.startsWith(prefix) || value === 0 || (rest & value) >>> 0 !== value) continue;
     names.push(name);
     rest = (rest & ~value) >>> 0;
   }

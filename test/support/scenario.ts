@@ -1,0 +1,135 @@
+// A scenario is a short story of socket calls. It is told twice, first on the plain kernel and then
+// with its subject under exasock, and both transcripts must be equal: the kernel is the oracle.
+
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { type Host, Network } from "../../src/lab/network.ts";
+import type { Program } from "../../src/lab/program.ts";
+import { Calls } from "./calls.ts";
+import { compileProgram } from "./compile.ts";
+import { accelerated } from "./exasock.ts";
+import { CallTimeout, Libc } from "./libc.ts";
+import { skipWithoutRoot } from "./privilege.ts";
+import { bypassed, type Counts, stackCounts } from "./proof.ts";
+import { Transcript } from "./transcript.ts";
+
+export interface ScenarioOptions {
+  /** How many datagrams the stack must have taken and sent in the accelerated run, at least. */
+  bypass?: Partial<Counts>;
+  /** Options of the launcher, such as --wait=spin. */
+  launcher?: readonly string[];
+  environment?: Record<string, string>;
+}
+
+export interface StartOptions {
+  host?: "left" | "right";
+  /** Runs under exasock when the scenario does. */
+  accelerated?: boolean;
+}
+
+type Story = (scene: Scene) => Promise<void>;
+
+/** What a story has at hand. */
+export class Scene implements AsyncDisposable {
+  readonly transcript = new Transcript();
+  readonly surprises: string[] = [];
+  readonly left: Host;
+  readonly right: Host;
+  readonly isAccelerated: boolean;
+  readonly #calls: string;
+  readonly #options: ScenarioOptions;
+  readonly #programs: Program[] = [];
+
+  constructor(network: Network, isAccelerated: boolean, calls: string, options: ScenarioOptions) {
+    this.left = network.host("left");
+    this.right = network.host("right");
+    this.isAccelerated = isAccelerated;
+    this.#calls = calls;
+    this.#options = options;
+  }
+
+  /** The program under test, on the left host. */
+  subject(): Promise<Calls> {
+    return this.start("subject", { accelerated: true });
+  }
+
+  /** A program that always uses the kernel, on the right host. */
+  peer(): Promise<Calls> {
+    return this.start("peer", { host: "right" });
+  }
+
+  /** Starts another program that makes the calls it is told to. */
+  async start(actor: string, options: StartOptions = {}): Promise<Calls> {
+    const host = options.host === "right" ? this.right : this.left;
+    const under = options.accelerated && this.isAccelerated;
+    const command = under ? accelerated([this.#calls], this.#options.launcher) : [this.#calls];
+    const program = host.start(command, { environment: this.#options.environment ?? {} });
+    this.#programs.push(program);
+    const libc = new Libc(program);
+    await libc.ready();
+    return new Calls({
+      libc,
+      transcript: this.transcript,
+      actor,
+      caller: (name, args) => libc.call(name, args),
+      expected: "",
+      surprised: (message) => this.surprises.push(`${actor}: ${message}`),
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const program of this.#programs) await program[Symbol.asyncDispose]();
+  }
+}
+
+interface Stage {
+  kernel: Network;
+  exasock: Network;
+  calls: string;
+}
+
+let stage: Promise<Stage> | null = null;
+
+/** Two networks, so that the oracle's has never seen exasock. */
+async function openStage(): Promise<Stage> {
+  const calls = await compileProgram("test/shim/calls.c", ["-rdynamic", "-pthread"]);
+  return { kernel: await Network.create(), exasock: await Network.create(), calls };
+}
+
+after(async () => {
+  if (!stage) return;
+  const { kernel, exasock } = await stage;
+  await kernel[Symbol.asyncDispose]();
+  await exasock[Symbol.asyncDispose]();
+});
+
+async function tell(story: Story, scene: Scene): Promise<string> {
+  try {
+    await story(scene);
+  } catch (error) {
+    // The transcript says which call is stuck.
+    if (!(error instanceof CallTimeout) || !scene.isAccelerated) {
+      throw new Error(`after\n${scene.transcript.text()}`, { cause: error });
+    }
+  }
+  return scene.transcript.text();
+}
+
+/** Declares a test: the story, told on the kernel and under exasock, must read the same. */
+export function scenario(name: string, story: Story, options: ScenarioOptions = {}): void {
+  test(name, { skip: skipWithoutRoot }, async () => {
+    stage ??= openStage();
+    const { kernel, exasock, calls } = await stage;
+    await using oracle = new Scene(kernel, false, calls, options);
+    const expected = await tell(story, oracle);
+    if (process.env.EXASOCK_SHOW_TRANSCRIPTS) process.stderr.write(`--- ${name}\n${expected}`);
+    assert.deepEqual(oracle.surprises, [], `the kernel itself behaves otherwise:\n${expected}`);
+    if (process.env.EXASOCK_ORACLE_ONLY) return;
+
+    await using scene = new Scene(exasock, true, calls, options);
+    const before = await stackCounts(scene.left);
+    const actual = await tell(story, scene);
+    assert.equal(actual, expected, "exasock (actual) differs from the kernel (expected)");
+    if (options.bypass) bypassed(before, await stackCounts(scene.left), options.bypass);
+  });
+}
