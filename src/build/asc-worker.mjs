@@ -4,8 +4,8 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parentPort, workerData } from "node:worker_threads";
-import asc from "assemblyscript/asc";
 import * as compiler from "assemblyscript";
+import asc from "assemblyscript/asc";
 
 /** Compiles; see AscJob in asc.ts. */
 async function compile({ argv, virtualFiles }) {
@@ -24,7 +24,9 @@ async function compile({ argv, virtualFiles }) {
         return null; // asc asks for the same module under several names
       }
     },
-    writeFile: (name, contents) => void (outputs[name] = contents),
+    writeFile(name, contents) {
+      outputs[name] = contents;
+    },
     listFiles: () => null,
     reportDiagnostic: (diagnostic) => void messages.push(formatDiagnostic(diagnostic)),
     stdout: { write: () => {} },

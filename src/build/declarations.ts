@@ -70,7 +70,13 @@ export interface Declarations {
 
 /** Collects the exported declarations of the given files (name relative to stack/, text). */
 export async function readDeclarations(files: Map<string, string>): Promise<Declarations> {
-  const found: Declarations = { constants: [], enums: [], structs: [], functions: [], reexports: [] };
+  const found: Declarations = {
+    constants: [],
+    enums: [],
+    structs: [],
+    functions: [],
+    reexports: [],
+  };
   for (const source of (await parseStack(files)) as Source[]) {
     for (const statement of source.statements) readStatement(source, statement, found);
   }
@@ -111,7 +117,10 @@ function readStatement(source: Source, statement: Statement, found: Declarations
       doc,
       file,
       isDeclareOnly: (statement.flags & FLAG.Declare) !== 0,
-      parameters: parameters.map((one) => ({ name: one.name.text, typeText: text(source, one.type) })),
+      parameters: parameters.map((one) => ({
+        name: one.name.text,
+        typeText: text(source, one.type),
+      })),
       resultText: text(source, returnType),
     });
   }
@@ -164,6 +173,7 @@ export function scalarOf(written: string, found: Declarations): Scalar | undefin
 /** scalarOf that fails with the place of the offending declaration. */
 export function needScalar(written: string, place: string, found: Declarations): Scalar {
   const scalar = scalarOf(written, found);
-  if (!scalar) throw new BuildError(`stack/${place}: type ${written || "(none)"} has no fixed size`);
+  if (!scalar)
+    throw new BuildError(`stack/${place}: type ${written || "(none)"} has no fixed size`);
   return scalar;
 }

@@ -28,7 +28,11 @@ export async function describeStack(files: string[], wasm: Uint8Array): Promise<
   });
   const enums = found.enums.map((one) => ({
     ...one,
-    members: one.members.map(({ name, doc }) => ({ name, doc, value: take(`${one.name}.${name}`) })),
+    members: one.members.map(({ name, doc }) => ({
+      name,
+      doc,
+      value: take(`${one.name}.${name}`),
+    })),
   }));
   const byName = new Map(constants.map((one) => [one.name, Number(one.value)]));
   const structs = found.structs.map((one): Struct => {
@@ -42,7 +46,15 @@ export async function describeStack(files: string[], wasm: Uint8Array): Promise<
     const alignBytes = Math.max(...fields.map((field) => sizeOf(field.type)));
     const declared = byName.get(`${upperSnake(one.name)}_BYTES`);
     const strideBytes = stride(one.name, endBytes, alignBytes, declared);
-    return { name: one.name, doc: one.doc, file: one.file, fields, endBytes, alignBytes, strideBytes };
+    return {
+      name: one.name,
+      doc: one.doc,
+      file: one.file,
+      fields,
+      endBytes,
+      alignBytes,
+      strideBytes,
+    };
   });
   return { constants, enums, structs, ...signatures(found, wasm) };
 }
@@ -103,7 +115,10 @@ async function evaluate(found: Declarations): Promise<Map<string, bigint>> {
     wanted.map(({ expression, type }, index) => {
       const global = exports[`g${index}`] as { value: bigint };
       const signed = type.startsWith("i");
-      return [expression, signed ? BigInt.asIntN(64, global.value) : BigInt.asUintN(64, global.value)];
+      return [
+        expression,
+        signed ? BigInt.asIntN(64, global.value) : BigInt.asUintN(64, global.value),
+      ];
     }),
   );
 }

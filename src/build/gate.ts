@@ -2,7 +2,13 @@
 // same moment, and wasm2c turns it into C without atomics: so the module may hold no state of its
 // own, run nothing at instantiation, and call nothing but its host.
 
-import { type Instruction, PREFIX_ATOMIC, PREFIX_SIMD, readModule, type WasmModule } from "./wasm.ts";
+import {
+  type Instruction,
+  PREFIX_ATOMIC,
+  PREFIX_SIMD,
+  readModule,
+  type WasmModule,
+} from "./wasm.ts";
 
 const MEMORY_GROW = 0x40;
 const GLOBAL_SET = 0x24;
@@ -15,7 +21,11 @@ export type AllowList = ReadonlySet<string>;
 /** Returns every breach as a sentence; an empty list is a pass. */
 export function findBreaches(wasm: Uint8Array, allowed: AllowList): string[] {
   const module = readModule(wasm);
-  return [...structuralBreaches(module), ...importBreaches(module, allowed), ...codeBreaches(module)];
+  return [
+    ...structuralBreaches(module),
+    ...importBreaches(module, allowed),
+    ...codeBreaches(module),
+  ];
 }
 
 function structuralBreaches(module: WasmModule): string[] {
@@ -46,7 +56,10 @@ function importBreaches(module: WasmModule, allowed: AllowList): string[] {
 
 function codeBreaches(module: WasmModule): string[] {
   const rules: { breaks: (one: Instruction) => boolean; text: string }[] = [
-    { breaks: (one) => one.opcode === MEMORY_GROW, text: "memory.grow: the region's size is fixed" },
+    {
+      breaks: (one) => one.opcode === MEMORY_GROW,
+      text: "memory.grow: the region's size is fixed",
+    },
     { breaks: (one) => one.opcode === GLOBAL_SET, text: "global.set: state belongs in the region" },
     { breaks: (one) => one.opcode === PREFIX_SIMD, text: "a SIMD instruction" },
     {

@@ -14,7 +14,9 @@ const TRIPLETS: Record<string, string> = { x64: "x86_64-linux-gnu", arm64: "aarc
 
 const WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror"];
 // Generated C is included as a system header: its warnings are wasm2c's business.
-const INCLUDES = ["native/core", "native/shim", "native/addon"].map((path) => `-I${fromRoot(path)}`);
+const INCLUDES = ["native/core", "native/shim", "native/addon"].map(
+  (path) => `-I${fromRoot(path)}`,
+);
 const SYSTEM_INCLUDES = ["build", "build/gen", "node_modules/node-api-headers/include"].flatMap(
   (path) => ["-isystem", fromRoot(path)],
 );
@@ -149,4 +151,3 @@ function exportsMapStep(): Step {
     },
   };
 }
-

@@ -7,14 +7,15 @@ import { BuildError } from "./errors.ts";
 export async function runTool(program: string, args: string[]): Promise<string> {
   return await new Promise((resolve, reject) => {
     const child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"] });
-    let output = "";
-    let messages = "";
-    child.stdout.setEncoding("utf8").on("data", (text: string) => void (output += text));
-    child.stderr.setEncoding("utf8").on("data", (text: string) => void (messages += text));
+    const output: string[] = [];
+    const messages: string[] = [];
+    child.stdout.setEncoding("utf8").on("data", (text: string) => void output.push(text));
+    child.stderr.setEncoding("utf8").on("data", (text: string) => void messages.push(text));
     child.on("error", (cause) => reject(new BuildError(`${program}: ${cause.message}`, { cause })));
     child.on("close", (code) => {
-      if (code === 0) resolve(output);
-      else reject(new BuildError(messages.trim() || output.trim() || `${program}: exit ${code}`));
+      if (code === 0) return resolve(output.join(""));
+      const text = messages.join("").trim() || output.join("").trim();
+      reject(new BuildError(text || `${program}: exit ${code}`));
     });
   });
 }

@@ -44,7 +44,7 @@ const NEEDS = {
 };
 /** What runs after the build, by tsx. */
 const NEXT = {
-  docs: "src/build/docs.ts",
+  docs: "src/build/write-docs.ts",
   test: "src/build/test.ts",
   demo: "src/demo/main.ts",
   bench: "bench/main.ts",

@@ -189,10 +189,17 @@ function readExpression(reader: Reader): Instruction[] {
 
 function skipOperands(reader: Reader, opcode: number, at: number): void {
   const takesNothing =
-    opcode <= 0x01 || opcode === 0x05 || opcode === 0x0b || opcode === 0x0f ||
-    opcode === 0x1a || opcode === 0x1b || (opcode >= 0x45 && opcode <= 0xc4) || opcode === 0xd1;
+    opcode <= 0x01 ||
+    opcode === 0x05 ||
+    opcode === 0x0b ||
+    opcode === 0x0f ||
+    opcode === 0x1a ||
+    opcode === 0x1b ||
+    (opcode >= 0x45 && opcode <= 0xc4) ||
+    opcode === 0xd1;
   if (takesNothing) return;
-  if (opcode >= 0x02 && opcode <= 0x04) reader.skipSigned(); // block type
+  if (opcode >= 0x02 && opcode <= 0x04)
+    reader.skipSigned(); // block type
   else if (opcode === 0x0c || opcode === 0x0d || opcode === 0x10) reader.unsigned();
   else if (opcode === 0x0e) {
     reader.vector(() => reader.unsigned());
@@ -219,8 +226,18 @@ function skipMemoryArgument(reader: Reader): void {
 
 function skipMiscOperands(reader: Reader, sub: number, at: number): void {
   if (sub <= 7) return; // saturating truncation
-  const counts: Record<number, number> =
-    { 8: 2, 9: 1, 10: 2, 11: 1, 12: 2, 13: 1, 14: 2, 15: 1, 16: 1, 17: 1 };
+  const counts: Record<number, number> = {
+    8: 2,
+    9: 1,
+    10: 2,
+    11: 1,
+    12: 2,
+    13: 1,
+    14: 2,
+    15: 1,
+    16: 1,
+    17: 1,
+  };
   const count = counts[sub];
   if (count === undefined) throw new BuildError(`wasm: unknown opcode 0xfc ${sub} at ${at}`);
   for (let index = 0; index < count; index++) reader.unsigned();
@@ -228,8 +245,10 @@ function skipMiscOperands(reader: Reader, sub: number, at: number): void {
 
 function skipSimdOperands(reader: Reader, sub: number): void {
   if (sub <= 11 || sub === 92 || sub === 93) skipMemoryArgument(reader);
-  else if (sub === 12 || sub === 13) reader.at += 16; // constant, shuffle
-  else if (sub >= 21 && sub <= 34) reader.byte(); // lane
+  else if (sub === 12 || sub === 13)
+    reader.at += 16; // constant, shuffle
+  else if (sub >= 21 && sub <= 34)
+    reader.byte(); // lane
   else if (sub >= 84 && sub <= 91) {
     skipMemoryArgument(reader);
     reader.byte();
@@ -237,6 +256,7 @@ function skipSimdOperands(reader: Reader, sub: number): void {
 }
 
 function skipAtomicOperands(reader: Reader, sub: number): void {
-  if (sub === 3) reader.byte(); // fence
+  if (sub === 3)
+    reader.byte(); // fence
   else skipMemoryArgument(reader);
 }

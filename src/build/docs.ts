@@ -1,0 +1,21 @@
+// `npm run docs`: writes the generated pages of docs/.
+
+import { mkdirSync, writeFileSync } from "node:fs";
+import { abiPage, memoryMapPage } from "./emit-docs.ts";
+import { fromRoot } from "./paths.ts";
+import { readAbi } from "./stack-steps.ts";
+
+/** Path relative to the repository and text of every generated page; needs a finished build. */
+export function generatedPages(): Map<string, string> {
+  const abi = readAbi();
+  return new Map([
+    ["docs/abi.md", abiPage(abi)],
+    ["docs/memory-map.md", memoryMapPage(abi)],
+  ]);
+}
+
+/** Writes the pages. */
+export function writePages(): void {
+  mkdirSync(fromRoot("docs"), { recursive: true });
+  for (const [path, text] of generatedPages()) writeFileSync(fromRoot(path), text);
+}
