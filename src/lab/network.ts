@@ -226,6 +226,9 @@ export class Network implements AsyncDisposable {
     for (const host of this.hosts.values()) {
       await host.ready();
       await host.run(["ip", "link", "set", "lo", "up"]);
+      // Without a limit every refused datagram is answered, as often as a test provokes it.
+      const limit = "/proc/sys/net/ipv4/icmp_ratelimit";
+      await host.run(["sh", "-c", `echo 0 > ${limit}`]);
     }
     for (const [index, [left, right]] of links.entries()) {
       await this.#join(index, this.host(left), this.host(right), mtu);
