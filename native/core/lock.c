@@ -1,0 +1,170 @@
+/* The region's lock and what follows its release. */
+#include <errno.h>
+#include <linux/futex.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core.h"
+
+/* Somebody sleeps on the lock word. */
+#define WAITERS 0x80000000u
+
+enum {
+  /* About 5 us: longer than any hold but recovery. */
+  SPINS = 200,
+  /* A sleep on the lock that lasts this long makes the sleeper ask whether it is worth it. */
+  SLEEP_NANOS = 20000000,
+  /* One system call sends at most so many frames (TX_BATCH_SIZE in the kernel). */
+  KICKS_MAX = 128,
+  WAKEUPS_PER_HOLD = 16,
+};
+
+static uint32_t *lock_word(void) { return core_at(LOCK_OFFSET); }
+
+static bool cas(uint32_t *word, uint32_t expected, uint32_t desired) {
+  return __atomic_compare_exchange_n(word, &expected, desired, false, __ATOMIC_ACQUIRE,
+                                     __ATOMIC_RELAXED);
+}
+
+static void pause_cpu(void) {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
+
+bool core_try_lock(uint32_t client) {
+  uint32_t *word = lock_word();
+  return __atomic_load_n(word, __ATOMIC_RELAXED) == 0 && cas(word, 0, client + 1);
+}
+
+static bool lock_slowly(uint32_t client, bool (*abandon)(void)) {
+  uint32_t *word = lock_word();
+  for (unsigned n = 0; n < SPINS; n++) {
+    if (core_try_lock(client)) return true;
+    pause_cpu();
+  }
+  const struct timespec limit = {0, SLEEP_NANOS};
+  for (;;) {
+    uint32_t seen = __atomic_load_n(word, __ATOMIC_RELAXED);
+    if (seen == 0) {
+      /* Others may still sleep: keep the bit, so that our unlock wakes the next. */
+      if (cas(word, 0, (client + 1) | WAITERS)) return true;
+      continue;
+    }
+    if (!(seen & WAITERS) && !cas(word, seen, seen | WAITERS)) continue;
+    long result = syscall(SYS_futex, word, FUTEX_WAIT, seen | WAITERS, &limit, NULL, 0);
+    if (result != 0 && errno == ETIMEDOUT && abandon != NULL && abandon()) return false;
+  }
+}
+
+bool core_lock(uint32_t client, bool (*abandon)(void)) {
+  if (__builtin_expect(cas(lock_word(), 0, client + 1), 1)) return true;
+  int saved = errno;
+  bool locked = lock_slowly(client, abandon);
+  errno = saved;
+  return locked;
+}
+
+void core_unlock(void) {
+  uint32_t *word = lock_word();
+  uint32_t before = __atomic_exchange_n(word, 0, __ATOMIC_RELEASE);
+  if (__builtin_expect((before & WAITERS) != 0, 0)) {
+    int saved = errno;
+    syscall(SYS_futex, word, FUTEX_WAKE, 1, NULL, NULL, 0);
+    errno = saved;
+  }
+}
+
+bool core_take_over(uint32_t client, uint32_t dead_client) {
+  uint32_t *word = lock_word();
+  uint32_t seen = __atomic_load_n(word, __ATOMIC_ACQUIRE);
+  while ((seen & ~WAITERS) == dead_client + 1) {
+    /* With the bit: whoever slept while the owner died is woken by our unlock. */
+    if (cas(word, seen, (client + 1) | WAITERS)) return true;
+    seen = __atomic_load_n(word, __ATOMIC_ACQUIRE);
+  }
+  return false;
+}
+
+unsigned core_bell_address(struct sockaddr_un *address, const char *stack_name, uint32_t waiter) {
+  address->sun_family = AF_UNIX;
+  address->sun_path[0] = 0;
+  int length = snprintf(address->sun_path + 1, sizeof address->sun_path - 1, "exasock/%s/bell/%u",
+                        stack_name, waiter);
+  return (unsigned)offsetof(struct sockaddr_un, sun_path) + 1u + (unsigned)length;
+}
+
+static void ring_bell(const struct CoreWires *wires, uint32_t waiter) {
+  if (wires->bell < 0) return;
+  struct sockaddr_un address;
+  unsigned length = core_bell_address(&address, wires->stack_name, waiter);
+  /* A full queue is as good as a ring; an absent owner is exasockd's business. */
+  syscall(SYS_sendto, wires->bell, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL, &address, length);
+}
+
+static void kick(struct CoreWires *wires, uint64_t queues, bool receive) {
+  while (queues != 0) {
+    unsigned queue = (unsigned)__builtin_ctzll(queues);
+    queues &= queues - 1;
+    int fd = wires->xsk[queue];
+    if (fd < 0) {
+      wires->missing |= 1ull << queue;
+      continue;
+    }
+    if (receive) {
+      syscall(SYS_recvfrom, fd, NULL, 0, MSG_DONTWAIT, NULL, NULL);
+      continue;
+    }
+    /* EAGAIN: the kernel sent one batch and has more. */
+    for (unsigned n = 0; n < KICKS_MAX; n++) {
+      if (syscall(SYS_sendto, fd, NULL, 0, MSG_DONTWAIT, NULL, 0) >= 0 || errno != EAGAIN) break;
+    }
+  }
+}
+
+/* Unlocks, does what was asked, and says whether the stack had more wake-ups than fitted. */
+static bool release_once(struct CoreWires *wires) {
+  uint64_t kicks = w2c_stack_takeKicks(stack);
+  uint64_t rx_kicks = w2c_stack_takeRxKicks(stack);
+  uint32_t wakeups[WAKEUPS_PER_HOLD];
+  unsigned count = 0;
+  bool more = false;
+  if (w2c_stack_hasWakeups(stack)) {
+    more = true;
+    while (count < WAKEUPS_PER_HOLD) {
+      int32_t waiter = (int32_t)w2c_stack_nextWakeup(stack);
+      if (waiter < 0) {
+        more = false;
+        break;
+      }
+      wakeups[count++] = (uint32_t)waiter;
+    }
+  }
+  core_unlock();
+  for (unsigned n = 0; n < count; n++) ring_bell(wires, wakeups[n]);
+  kick(wires, kicks, false);
+  kick(wires, rx_kicks, true);
+  return more;
+}
+
+void core_release(struct CoreWires *wires, uint32_t client) {
+  const struct RegionHeader *header = core_header();
+  uint64_t queues = header->kickQueues | header->rxKickQueues;
+  if (queues == 0 && header->wakeMask == 0 && header->successor == 0 &&
+      header->daemonWanted != 1) {
+    core_unlock();
+    return;
+  }
+  int saved = errno;
+  while (release_once(wires)) {
+    if (!core_lock(client, NULL)) break;
+  }
+  errno = saved;
+}
