@@ -1,0 +1,167 @@
+// One interface while the stack uses it: XDP program, AF_XDP sockets of all queues, slots in the
+// region. Set up and taken down as a whole.
+
+import { FILL_TARGET_FRAMES, InterfaceFlag, QueueState } from "../../build/gen/layout.ts";
+import { macWordsOf } from "./address.ts";
+import { native, SystemError } from "./native.ts";
+import { IFF_RUNNING, IFF_UP, type Link } from "./netlink/route.ts";
+import type { Region } from "./region.ts";
+import { type DriverMode, XdpProgram } from "./xdp-program.ts";
+import { type UmemArea, Xsk } from "./xsk.ts";
+
+const EINVAL = 22;
+
+export class AcceleratedInterface {
+  readonly slot: number;
+  readonly queues: readonly Xsk[];
+  readonly #region: Region;
+  readonly #program: XdpProgram;
+  #link: Link;
+  #virtual: boolean;
+
+  private constructor(
+    region: Region,
+    slot: number,
+    program: XdpProgram,
+    queues: readonly Xsk[],
+    link: Link,
+    virtual: boolean,
+  ) {
+    this.#region = region;
+    this.slot = slot;
+    this.#program = program;
+    this.queues = queues;
+    this.#link = link;
+    this.#virtual = virtual;
+  }
+
+  /**
+   * Sets everything up, or leaves the interface as it was and throws. `running` is the number of
+   * queues that other interfaces use.
+   */
+  static async open(
+    region: Region,
+    link: Link,
+    virtual: boolean,
+    running: number,
+  ): Promise<AcceleratedInterface> {
+    const { low, high } = macWordsOf(link.mac);
+    const flags = interfaceFlags(link, virtual);
+    const slot = region.stack.interfaceAdd(link.ifindex, link.mtu, low, high, flags);
+    if (slot < 0) throw new Error("the stack has no room for another interface");
+    const queues: Xsk[] = [];
+    let program: XdpProgram | undefined;
+    try {
+      program = new XdpProgram(link.ifindex, slot, region.steeringFd);
+      await openQueues(region, link, slot, program.mode, queues);
+      const frames = fillTarget(region, queues.length + running);
+      for (const queue of queues) startQueue(region, program, queue, frames);
+      return new AcceleratedInterface(region, slot, program, queues, link, virtual);
+    } catch (error) {
+      program?.close();
+      for (const queue of queues) closeQueue(region, queue);
+      region.stack.interfaceRemove(slot);
+      throw error;
+    }
+  }
+
+  get link(): Link {
+    return this.#link;
+  }
+
+  get mode(): DriverMode {
+    return this.#program.mode;
+  }
+
+  get zeroCopy(): boolean {
+    return this.queues.every((queue) => queue.isZeroCopy);
+  }
+
+  /** Follows a change of address, MTU or state. */
+  update(link: Link): void {
+    const { low, high } = macWordsOf(link.mac);
+    const flags = interfaceFlags(link, this.#virtual);
+    this.#region.stack.interfaceUpdate(this.slot, link.mtu, low, high, flags);
+    this.#link = link;
+  }
+
+  /** Gives the interface back to the kernel alone. */
+  close(): void {
+    for (const queue of this.queues) this.#program.clearSocket(queue.place.queueId);
+    this.#program.close();
+    for (const queue of this.queues) closeQueue(this.#region, queue);
+    this.#region.stack.interfaceRemove(this.slot);
+  }
+}
+
+function interfaceFlags(link: Link, virtual: boolean): number {
+  const up = (link.flags & IFF_UP) !== 0 && (link.flags & IFF_RUNNING) !== 0;
+  return (up ? InterfaceFlag.Up : 0) | (virtual ? InterfaceFlag.Virtual : 0);
+}
+
+/**
+ * Opens a socket for every queue. How many are in use is found by trying: the kernel refuses the
+ * first number beyond (the counts in the link message are those the device was made with).
+ */
+async function openQueues(
+  region: Region,
+  link: Link,
+  slot: number,
+  mode: DriverMode,
+  queues: Xsk[],
+): Promise<void> {
+  const { header } = region;
+  const umem: UmemArea = {
+    address: region.addressOf(header.framePoolOffset),
+    bytes: header.frameCount * header.frameBytes,
+    frameBytes: header.frameBytes,
+  };
+  const most = Math.max(link.rxQueues, link.txQueues, 1);
+  for (let queueId = 0; queueId < most; queueId++) {
+    const queueSlot = region.stack.queueAdd(slot, queueId);
+    if (queueSlot < 0) throw new Error("the stack has no room for another queue");
+    const first = queues[0];
+    let queue: Xsk | undefined;
+    try {
+      const place = { ifindex: link.ifindex, queueId, slot: queueSlot };
+      queue = new Xsk(region.memoryFd, place, first ? undefined : umem);
+      if (first) await queue.bindShared(first);
+      else await queue.bindFirst(mode === "native");
+      queues.push(queue);
+    } catch (error) {
+      queue?.close();
+      region.stack.queueStop(queueSlot);
+      if (first && error instanceof SystemError && error.errno === EINVAL) return;
+      throw error;
+    }
+  }
+}
+
+/** Frames to keep posted per queue: all queues together at most half of the pool. */
+function fillTarget(region: Region, queueCount: number): number {
+  const share = Math.floor(region.header.frameCount / 2 / queueCount);
+  return Math.min(FILL_TARGET_FRAMES, share);
+}
+
+function startQueue(region: Region, program: XdpProgram, queue: Xsk, frames: number): void {
+  const { slot, queueId } = queue.place;
+  queue.offsets.forEach((ring, index) => {
+    const { producer, consumer, descriptors, flags } = ring;
+    region.stack.queueRing(slot, index, producer, consumer, descriptors, flags);
+  });
+  native().coreSetQueue(slot, queue.fd);
+  region.stack.queueStart(slot, frames);
+  program.setSocket(queueId, queue.fd);
+}
+
+function closeQueue(region: Region, queue: Xsk): void {
+  native().coreSetQueue(queue.place.slot, -1);
+  queue.close();
+  region.stack.queueStop(queue.place.slot);
+}
+
+export const QUEUE_STATE_NAMES: Readonly<Record<number, string>> = {
+  [QueueState.Free]: "free",
+  [QueueState.Stopped]: "stopped",
+  [QueueState.Running]: "running",
+};

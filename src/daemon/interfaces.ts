@@ -1,0 +1,198 @@
+// The interfaces that the stack uses: chosen at the start, added and removed while running.
+
+import { readFileSync, readlinkSync } from "node:fs";
+import { basename } from "node:path";
+import { AcceleratedInterface } from "./accelerated-interface.ts";
+import { chooseInterface, isVirtual } from "./interface-choice.ts";
+import type { Logger } from "./log.ts";
+import type { Link } from "./netlink/route.ts";
+import { largestMtu } from "./options.ts";
+import type { Region } from "./region.ts";
+
+/** The kernel's view, kept by the mirror. */
+export interface LinkSource {
+  readonly links: ReadonlyMap<number, Link>;
+  hasAddress(ifindex: number): boolean;
+}
+
+/** Name of the device's driver; empty when unknown or when sysfs shows another namespace. */
+export function driverOf(link: Link): string {
+  const folder = `/sys/class/net/${link.name}`;
+  try {
+    if (Number(readFileSync(`${folder}/ifindex`, "utf8")) !== link.ifindex) return "";
+    const mac = readFileSync(`${folder}/address`, "utf8").trim().replaceAll(":", "");
+    if (mac !== link.mac.toString("hex")) return "";
+    return basename(readlinkSync(`${folder}/device/driver`));
+  } catch {
+    return "";
+  }
+}
+
+export class Interfaces {
+  readonly #region: Region;
+  readonly #source: LinkSource;
+  readonly #log: Logger;
+  readonly #active = new Map<number, AcceleratedInterface>();
+  /** Names given by the user: used whatever their kind. */
+  readonly #named: Set<string>;
+  /** Whether all others that suit are used, too. */
+  readonly #automatic: boolean;
+  /** Names that the user took down: left alone until brought up again. */
+  readonly #excluded = new Set<string>();
+  /** Why an interface could not be used, by name: to say it once. */
+  readonly #failures = new Map<string, string>();
+  /** Set-ups and take-downs run one after the other. */
+  #work: Promise<void> = Promise.resolve();
+  readonly #onChange: () => void;
+
+  constructor(
+    region: Region,
+    source: LinkSource,
+    names: readonly string[],
+    log: Logger,
+    onChange: () => void,
+  ) {
+    this.#region = region;
+    this.#source = source;
+    this.#named = new Set(names);
+    this.#automatic = names.length === 0;
+    this.#log = log;
+    this.#onChange = onChange;
+  }
+
+  /** Those in use, by kernel index. */
+  get active(): ReadonlyMap<number, AcceleratedInterface> {
+    return this.#active;
+  }
+
+  /** Why interfaces are not used, by name. */
+  get failures(): ReadonlyMap<string, string> {
+    return this.#failures;
+  }
+
+  /** Descriptors of all AF_XDP sockets with the slots of their queues, ascending. */
+  queues(): { slot: number; fd: number }[] {
+    return [...this.#active.values()]
+      .flatMap((one) => one.queues.map(({ fd, place }) => ({ slot: place.slot, fd })))
+      .sort((left, right) => left.slot - right.slot);
+  }
+
+  /** Makes what is used what should be used; called at start and after every link change. */
+  reconcile(): Promise<void> {
+    return this.#enqueue(() => this.#reconcile());
+  }
+
+  /** Uses these interfaces from now on; an empty list undoes every `down`. */
+  async up(names: readonly string[]): Promise<void> {
+    if (names.length === 0) this.#excluded.clear();
+    for (const name of names) {
+      this.#excluded.delete(name);
+      this.#named.add(name);
+    }
+    await this.reconcile();
+    const failed = names.find((name) => this.#failures.has(name));
+    if (failed !== undefined) throw new Error(`${failed}: ${this.#failures.get(failed)}`);
+  }
+
+  /** Stops using these interfaces; all of them when the list is empty. */
+  async down(names: readonly string[], programs: number): Promise<void> {
+    const active = [...this.#active.values()];
+    const going = active.filter(({ link }) => names.length === 0 || names.includes(link.name));
+    const unknown = names.find((name) => !active.some(({ link }) => link.name === name));
+    if (unknown !== undefined) throw new Error(`${unknown} is not used by this stack`);
+    const busy = going.find((one) => one.zeroCopy);
+    if (busy && programs > 0) {
+      // The card would go on writing into frames that the stack has given to somebody else: the
+      // programs' descriptors keep the sockets alive.
+      throw new Error(`${busy.link.name} is in zero-copy mode and ${programs} programs use it`);
+    }
+    for (const { link } of going) this.#excluded.add(link.name);
+    await this.reconcile();
+  }
+
+  /** Gives all interfaces back. */
+  close(): Promise<void> {
+    return this.#enqueue(async () => {
+      for (const ifindex of [...this.#active.keys()]) this.#take(ifindex, "stopping");
+    });
+  }
+
+  #enqueue(task: () => Promise<void>): Promise<void> {
+    const done = this.#work.then(task);
+    this.#work = done.catch(() => {});
+    return done;
+  }
+
+  async #reconcile(): Promise<void> {
+    let changed = false;
+    for (const [ifindex, one] of [...this.#active]) {
+      const link = this.#source.links.get(ifindex);
+      if (link === undefined) {
+        this.#take(ifindex, "it is gone");
+        changed = true;
+      } else if (this.#excluded.has(link.name)) {
+        this.#take(ifindex, "asked to");
+        changed = true;
+      } else if (link.mtu > this.#largestMtu) {
+        this.#take(ifindex, `its MTU became ${link.mtu}`);
+        changed = true;
+      } else if (link !== one.link) {
+        one.update(link);
+      }
+    }
+    for (const link of this.#source.links.values()) {
+      if (!this.#active.has(link.ifindex) && (await this.#tryOpen(link))) changed = true;
+    }
+    for (const name of this.#named) {
+      const exists = [...this.#source.links.values()].some((link) => link.name === name);
+      if (!exists && !this.#excluded.has(name)) this.#fail(name, "no such interface");
+    }
+    if (changed) this.#onChange();
+  }
+
+  get #largestMtu(): number {
+    return largestMtu(this.#region.header.frameBytes);
+  }
+
+  async #tryOpen(link: Link): Promise<boolean> {
+    const { name } = link;
+    const named = this.#named.has(name);
+    if (this.#excluded.has(name) || (!this.#automatic && !named)) return false;
+    const choice = chooseInterface(link, {
+      named,
+      hasAddress: this.#source.hasAddress(link.ifindex),
+      largestMtu: this.#largestMtu,
+    });
+    if (!choice.usable) {
+      if (named) this.#fail(name, choice.reason);
+      return false;
+    }
+    try {
+      const virtual = isVirtual(link, driverOf(link));
+      const running = this.queues().length;
+      const opened = await AcceleratedInterface.open(this.#region, link, virtual, running);
+      this.#active.set(link.ifindex, opened);
+      this.#failures.delete(name);
+      const { mode, zeroCopy, queues } = opened;
+      this.#log.info({ name, mode, zeroCopy, queues: queues.length }, "interface in use");
+      return true;
+    } catch (error) {
+      this.#fail(name, (error as Error).message);
+      return false;
+    }
+  }
+
+  #fail(name: string, reason: string): void {
+    if (this.#failures.get(name) === reason) return;
+    this.#failures.set(name, reason);
+    this.#log.warn({ name, reason }, "interface can't be used");
+  }
+
+  #take(ifindex: number, reason: string): void {
+    const one = this.#active.get(ifindex);
+    if (one === undefined) return;
+    this.#active.delete(ifindex);
+    one.close();
+    this.#log.info({ name: one.link.name, reason }, "interface given back");
+  }
+}

@@ -1,0 +1,102 @@
+// The shared region as exasockd holds it: memory, the stack's calls, BPF maps laid over it.
+
+import { BUILD_HASH } from "../../build/gen/build-hash.ts";
+import {
+  ARRIVAL_COUNTERS,
+  ARRIVALS_BYTES,
+  ARRIVALS_OFFSET,
+  HEADER_OFFSET,
+  MAX_WAITERS,
+  RegionHeaderView,
+  STEERING_BUCKET_KEYS,
+  STEERING_BUCKETS,
+  STEERING_BYTES,
+  STEERING_OFFSET,
+} from "../../build/gen/layout.ts";
+import type { PoolSize } from "./options.ts";
+import { check, checkValue, native, type StackCalls } from "./native.ts";
+
+/** Packets that one call of poll() may handle before others get the lock. */
+const POLL_BUDGET = 64;
+/** Bounds the time that one pump run keeps the event loop from other work. */
+const POLL_ROUNDS_MAX = 64;
+/** Slot of exasockd itself, as client and as waiter. */
+export const DAEMON_SLOT = 0;
+
+export interface RegionOptions {
+  readonly stack: string;
+  readonly regionBytes: number;
+  readonly pool: PoolSize;
+}
+
+/** Owns the memory file and the two maps. One per process: the native core has one region. */
+export class Region {
+  readonly memoryFd: number;
+  readonly steeringFd: number;
+  readonly arrivalsFd: number;
+  readonly bytes: number;
+  readonly view: DataView;
+  readonly header: RegionHeaderView;
+  readonly stack: StackCalls;
+
+  constructor(options: RegionOptions) {
+    const { regionBytes, pool } = options;
+    this.bytes = regionBytes;
+    this.stack = native().stack;
+    this.memoryFd = check(native().memfdCreate("exasock-region", regionBytes), "memfd_create");
+    const buffer = checkValue(
+      native().coreMap(this.memoryFd, BigInt(regionBytes), options.stack),
+      "mapping the region",
+    );
+    this.view = new DataView(buffer);
+    this.header = new RegionHeaderView(this.view, HEADER_OFFSET);
+    const needed = this.stack.regionBytes(pool.frameBytes, pool.frameCount);
+    if (needed > BigInt(regionBytes)) {
+      const mebibytes = Math.ceil(Number(needed) / (1 << 20));
+      throw new Error(`--region-bytes is too small: this frame pool needs ${mebibytes}M`);
+    }
+    const size = BigInt(regionBytes);
+    const { frameBytes, frameCount } = pool;
+    const formatted = this.stack.regionFormat(size, frameBytes, frameCount, BUILD_HASH);
+    check(formatted, "formatting the region");
+    this.steeringFd = check(
+      native().bpfMapCreate("steering", STEERING_BUCKET_KEYS * 8, STEERING_BUCKETS),
+      "BPF map",
+    );
+    this.arrivalsFd = check(native().bpfMapCreate("arrivals", 8, ARRIVAL_COUNTERS), "BPF map");
+    this.#mapOver(this.steeringFd, STEERING_OFFSET, STEERING_BYTES);
+    this.#mapOver(this.arrivalsFd, ARRIVALS_OFFSET, ARRIVALS_BYTES);
+  }
+
+  #mapOver(fd: number, offset: number, bytes: number): void {
+    check(native().coreMapWindow(fd, 0n, offset, bytes), "mapping a BPF map");
+  }
+
+  /** Handles what is in the rings now. Returns how many packets that were. */
+  pump(): number {
+    let handled = 0;
+    for (let round = 0; round < POLL_ROUNDS_MAX; round++) {
+      const now = process.hrtime.bigint();
+      const count = this.stack.poll(now, POLL_BUDGET);
+      handled += count;
+      if (count < POLL_BUDGET) break;
+    }
+    return handled;
+  }
+
+  /** Address in this process of a region offset: where the kernel finds the frames. */
+  addressOf(offset: number): bigint {
+    return native().coreAddress() + BigInt(offset);
+  }
+
+  /** Frames of the pool that nobody uses. */
+  get freeFrames(): number {
+    return this.header.freeFrames + (this.header.frameCount - this.header.freshFrames);
+  }
+
+  /** Waiters that sleep on the AF_XDP sockets themselves. */
+  get hasLeader(): boolean {
+    const { leader } = this.header;
+    return leader > 0 && leader <= MAX_WAITERS;
+  }
+}
