@@ -6,24 +6,33 @@ import { userInfo } from "node:os";
 
 export const GROUP = "exasock";
 
-/** The number of the group in /etc/group; null when there is none of that name. */
-export function groupNumber(groups: string): number | null {
+/** The number of a group in the text of /etc/group; null when there is none of that name. */
+export function findGroup(groups: string, wanted: string): number | null {
   for (const line of groups.split("\n")) {
     const [name, , number] = line.split(":");
-    if (name === GROUP && number) return Number(number);
+    if (name === wanted && number) return Number(number);
   }
   return null;
 }
 
-function readGroups(): string {
+/** The number of the group "exasock" on this machine. */
+export function groupNumber(): number | null {
   try {
-    return readFileSync("/etc/group", "utf8");
+    return findGroup(readFileSync("/etc/group", "utf8"), GROUP);
   } catch {
-    return "";
+    return null;
   }
 }
 
-function userName(): string {
+/** Is this process in the group "exasock"? */
+export function isMember(): boolean {
+  const number = groupNumber();
+  return (
+    number !== null && [process.getegid?.(), ...(process.getgroups?.() ?? [])].includes(number)
+  );
+}
+
+export function userName(): string {
   try {
     return userInfo().username;
   } catch {
@@ -33,13 +42,9 @@ function userName(): string {
 
 /** What this process lacks to use a stack, as the end of a sentence; null when it may. */
 export function missingPermission(): string | null {
-  if (process.geteuid?.() === 0) return null;
-  const number = groupNumber(readGroups());
-  if (number !== null && [process.getegid?.(), ...(process.getgroups?.() ?? [])].includes(number)) {
-    return null;
-  }
+  if (process.geteuid?.() === 0 || isMember()) return null;
   const user = userName();
-  const make = number === null ? `groupadd ${GROUP}; ` : "";
+  const make = groupNumber() === null ? `groupadd ${GROUP}; ` : "";
   return (
     `${user} is neither root nor in the group ${GROUP} ` +
     `(as root: ${make}usermod -aG ${GROUP} ${user})`
