@@ -21,6 +21,8 @@ export interface Received extends Reply {
   data: Buffer;
   from?: Address;
   descriptors: number[];
+  /** Control messages in words. */
+  control: string[];
 }
 
 type Caller = (name: string, args: readonly Argument[]) => Promise<CallResult>;
@@ -32,6 +34,8 @@ interface State {
   caller: Caller;
   /** The error that must come, "" for success, null for whatever comes. */
   expected: string | null;
+  /** Whether calls are written down. */
+  told: boolean;
   /** Called when something else came. */
   surprised: (message: string) => void;
 }
@@ -63,6 +67,11 @@ export class Calls {
   /** The same process, for a call that may or may not succeed (the oracle decides). */
   get either(): Calls {
     return new Calls({ ...this.state, expected: null });
+  }
+
+  /** The same process, for calls that are not written down and may fail. */
+  get untold(): Calls {
+    return new Calls({ ...this.state, expected: null, told: false });
   }
 
   /** The same process; each call is made in a new thread. */
@@ -108,7 +117,8 @@ export class Calls {
     const result = Number(BigInt.asIntN(width, answer.result));
     const error = result === -1 ? errnoName(answer.errno) : "";
     const shown = error === "" ? await show?.(result) : error;
-    this.note(`${name}(${label}) = ${[result, shown].filter((x) => x !== undefined).join(" ")}`);
+    if (this.state.told)
+      this.note(`${name}(${label}) = ${[result, shown].filter((x) => x !== undefined).join(" ")}`);
     const { expected } = this.state;
     if (expected !== null && expected !== error) {
       this.state.surprised(
@@ -306,7 +316,7 @@ export class Calls {
       data = await this.libc.peek(at, Math.min(result, size));
       return showBytes(data);
     });
-    return { ...reply, data, descriptors: [] };
+    return { ...reply, data, descriptors: [], control: [] };
   }
 
   async recvfrom(fd: number, size = 2048, flags: Flags = 0): Promise<Received> {
@@ -323,7 +333,7 @@ export class Calls {
       return `${showBytes(data)} from ${this.show(from)} (${bytes} bytes)`;
     };
     const reply = await this.make("recvfrom", args, `${fd}, ${size}, ${flags}`, show);
-    return { ...reply, data, from, descriptors: [] };
+    return { ...reply, data, from, descriptors: [], control: [] };
   }
 
   async readv(fd: number, sizes: readonly number[]): Promise<Reply> {
@@ -343,12 +353,13 @@ export class Calls {
   ): Promise<Received> {
     const { flags = 0, controlBytes = 0 } = options;
     const space = messages.receiveSpace(this.libc, sizes, controlBytes);
-    const received: Received = { result: -1, error: "", data: Buffer.alloc(0), descriptors: [] };
+    const nothing = { data: Buffer.alloc(0), descriptors: [], control: [] };
+    const received: Received = { result: -1, error: "", ...nothing };
     const at = this.libc.put(space.header);
     const show = async (result: number) => {
       const shown = await messages.readHeader(this.state, at, space, result);
-      Object.assign(received, { data: shown.data, from: shown.from });
-      received.descriptors = shown.descriptors;
+      const { data, from, descriptors, control } = shown;
+      Object.assign(received, { data, from, descriptors, control });
       return shown.text;
     };
     const label = `${fd}, [${sizes}], control ${controlBytes}, ${flags}`;

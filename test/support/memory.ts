@@ -107,7 +107,8 @@ function showControl(level: number, type: number, data: Buffer): ShownControl {
     const descriptors = Array.from({ length: data.length / 4 }, (_, i) => data.readInt32LE(i * 4));
     return { text: `SCM_RIGHTS [${descriptors}]`, descriptors };
   }
-  if (!socketLevel && name === "IP_PKTINFO") {
+  if (data.length < 4) return { text: `${name} 0x${data.toString("hex")}`, descriptors: [] };
+  if (!socketLevel && name === "IP_PKTINFO" && data.length === 12) {
     const [local, destination] = [data.subarray(4, 8), data.subarray(8, 12)];
     const text = `IP_PKTINFO ${data.readInt32LE(0)} ${local.join(".")} ${destination.join(".")}`;
     return { text, descriptors: [] };
@@ -119,6 +120,6 @@ function showControl(level: number, type: number, data: Buffer): ShownControl {
     const text = `IP_RECVERR ${data.readUInt32LE(0)} ${origin} ${icmpType} ${code}`;
     return { text, descriptors: [] };
   }
-  const value = data.length >= 4 ? data.readInt32LE(0) : data.readUInt8(0);
+  const value = data.length === 4 ? data.readInt32LE(0) : `0x${data.toString("hex")}`;
   return { text: `${name} ${value}`, descriptors: [] };
 }

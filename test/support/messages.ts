@@ -100,14 +100,15 @@ export async function readHeader(
   const nameBytes = words.readUInt32LE(8);
   const name = await libc.peek(space.name, memory.SOCKADDR_BYTES);
   const from = nameBytes > 0 ? memory.readAddress(name) : undefined;
-  const control = await libc.peek(space.control, Number(words.readBigUInt64LE(40)));
-  const controls = memory.readControls(control);
+  const controlBytes = await libc.peek(space.control, Number(words.readBigUInt64LE(40)));
+  const controls = memory.readControls(controlBytes);
+  const control = controls.map((shown) => shown.text);
   const text = [
     parts.map(showBytes).join("+"),
     from ? `from ${transcript.showAddress(from)}` : "from nobody",
     `flags ${namesOf(words.readInt32LE(48), "MSG_")}`,
-    ...controls.map((shown) => shown.text),
+    ...control,
   ].join(", ");
   const descriptors = controls.flatMap((shown) => shown.descriptors);
-  return { text, from, data: Buffer.concat(parts), descriptors };
+  return { text, from, data: Buffer.concat(parts), descriptors, control };
 }

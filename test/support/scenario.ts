@@ -73,6 +73,7 @@ export class Scene implements AsyncDisposable {
       actor,
       caller: (name, args) => libc.call(name, args),
       expected: "",
+      told: true,
       surprised: (message) => this.surprises.push(`${actor}: ${message}`),
     });
   }
