@@ -65,6 +65,14 @@ function makeCommand(options: ReadonlyMap<Option, Setting>): Command {
   return command.exitOverride().configureOutput({ outputError: () => {} });
 }
 
+/** Commander's complaint on one line, in the words of the others. */
+export function usageError(error: CommanderError): AppError {
+  const message = error.message.replace(/^error: /, "").replaceAll("\n", " ");
+  const missing = /^option '(--[\w-]+) .*' argument missing$/.exec(message);
+  const text = missing ? `option ${missing[1]} needs a value` : message;
+  return new AppError("usage", text, { cause: error });
+}
+
 /**
  * Parses the launcher's arguments; null when it was asked for help or its version, which have been
  * printed. Throws "usage".
@@ -79,7 +87,7 @@ export function parseCommandLine(args: readonly string[]): CommandLine | null {
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     if (error.exitCode === 0) return null;
-    throw new AppError("usage", error.message.replace(/^error: /, ""), { cause: error });
+    throw usageError(error);
   }
   const given = new Map<string, string>();
   for (const [option, setting] of options) {

@@ -1,7 +1,7 @@
 // `exasockctl`: what the stack of this network namespace does, and how it is started and stopped.
 
 import { Command, CommanderError, Option } from "commander";
-import { packageVersion } from "./command-line.ts";
+import { packageVersion, usageError } from "./command-line.ts";
 import { ask, ControlClient, type Reply } from "./control-client.ts";
 import { connectOrStart } from "./daemon-start.ts";
 import { examine, type Finding } from "./doctor.ts";
@@ -180,7 +180,7 @@ async function main(args: readonly string[]): Promise<void> {
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     if (error.exitCode === 0) return;
-    throw new AppError("usage", error.message.replace(/^error: /, ""), { cause: error });
+    throw usageError(error);
   }
 }
 

@@ -148,6 +148,11 @@ function elfObstacle(fd: number, head: Buffer): Obstacle | null {
   return { reason: `it does not use glibc (but ${shown(interpreter)})`, harmful: true };
 }
 
+/** Bytes read; 0 for a position that no file has. */
+function readAt(fd: number, into: Buffer, position: number): number {
+  return Number.isSafeInteger(position) ? readSync(fd, into, 0, into.length, position) : 0;
+}
+
 /** The dynamic linker that a 64-bit little-endian ELF file names; null when it names none. */
 function elfInterpreter(fd: number, head: Buffer): string | null {
   const at = Number(head.readBigUInt64LE(32));
@@ -155,10 +160,10 @@ function elfInterpreter(fd: number, head: Buffer): string | null {
   const count = head.readUInt16LE(56);
   const header = Buffer.alloc(PROGRAM_HEADER_BYTES);
   for (let i = 0; i < count; i++) {
-    if (readSync(fd, header, 0, header.length, at + i * stride) < header.length) return null;
+    if (readAt(fd, header, at + i * stride) < header.length) return null;
     if (header.readUInt32LE(0) !== SEGMENT_INTERPRETER) continue;
     const name = Buffer.alloc(Math.min(Number(header.readBigUInt64LE(32)), HEAD_BYTES));
-    const bytes = readSync(fd, name, 0, name.length, Number(header.readBigUInt64LE(8)));
+    const bytes = readAt(fd, name, Number(header.readBigUInt64LE(8)));
     return name.toString("latin1", 0, bytes).replace(/\0.*/s, "");
   }
   return null;
