@@ -1,0 +1,218 @@
+/*
+ * The connection to exasockd: asking to join, mapping what it hands over, noticing that it died.
+ * Joining is lazy: a program that opens no UDP socket never gets here.
+ */
+#include "shim.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/un.h>
+
+#include "build-hash.h"
+
+enum { FDS_FIXED = 4, FDS_MAX = FDS_FIXED + (int)MAX_QUEUES, REPLY_BYTES = 512, REPLY_SECONDS = 5 };
+
+/* What exasockd answered: descriptors in the order of the control protocol. */
+struct Reply {
+  char text[REPLY_BYTES];
+  int fds[FDS_MAX];
+  unsigned fdCount;
+  uint32_t client;
+  uint64_t regionBytes;
+  uint64_t queues;
+};
+
+static pthread_mutex_t joining = PTHREAD_MUTEX_INITIALIZER;
+static bool tried;
+/* Which region is mapped, so that a child after fork does not mistake another for it. */
+static dev_t regionDevice;
+static ino_t regionInode;
+
+static void close_fds(const struct Reply *reply) {
+  for (unsigned i = 0; i < reply->fdCount; i++) {
+    if (reply->fds[i] >= 0) real.close(reply->fds[i]);
+  }
+}
+
+static bool ask(int control, const char *request, struct Reply *reply) {
+  union {
+    struct cmsghdr header;
+    char bytes[CMSG_SPACE(sizeof(int[FDS_MAX]))];
+  } control_data;
+  struct iovec part = {reply->text, REPLY_BYTES - 1};
+  struct msghdr message = {.msg_iov = &part,
+                           .msg_iovlen = 1,
+                           .msg_control = &control_data,
+                           .msg_controllen = sizeof control_data};
+  memset(reply, 0, sizeof *reply);
+  if (real.send(control, request, strlen(request), MSG_NOSIGNAL) < 0) return false;
+  ssize_t bytes;
+  do bytes = real.recvmsg(control, &message, MSG_CMSG_CLOEXEC);
+  while (bytes < 0 && errno == EINTR);
+  if (bytes <= 0) return false;
+  reply->text[bytes] = 0;
+  for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c != NULL; c = CMSG_NXTHDR(&message, c)) {
+    if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
+    reply->fdCount = (unsigned)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+    memcpy(reply->fds, CMSG_DATA(c), reply->fdCount * sizeof(int));
+  }
+  unsigned announced = 0;
+  int parsed = sscanf(reply->text, "ok %" SCNu32 " %" SCNu64 " %u %" SCNx64, &reply->client,
+                      &reply->regionBytes, &announced, &reply->queues);
+  unsigned queues = (unsigned)__builtin_popcountll(reply->queues);
+  if (parsed == 4 && announced == reply->fdCount && announced >= queues) return true;
+  if (!process.quiet) {
+    char *end = strchr(reply->text, '\n');
+    if (end != NULL) *end = 0;
+    bool isError = strncmp(reply->text, "error ", 6) == 0;
+    say("not accelerated: %s", isError ? reply->text + 6 : "exasockd sent an unknown reply");
+  }
+  close_fds(reply);
+  return false;
+}
+
+/* Maps the rings and keeps the AF_XDP sockets, the last descriptors of the reply. */
+static void take_queues(struct Reply *reply) {
+  unsigned next = reply->fdCount - (unsigned)__builtin_popcountll(reply->queues);
+  for (uint32_t queue = 0; queue < MAX_QUEUES; queue++) {
+    fd_close_private(&process.wires.xsk[queue]);
+    if ((reply->queues >> queue & 1) == 0) continue;
+    int fd = reply->fds[next];
+    reply->fds[next++] = -1;
+    for (uint32_t ring = Ring_Rx; ring <= Ring_Completion; ring++) {
+      int result = core_map_ring(queue, ring, fd);
+      if (result != 0 && process.debug) say("queue %u, ring %u: %s", queue, ring, strerror(-result));
+    }
+    process.wires.xsk[queue] = fd;
+    fd_make_private(&process.wires.xsk[queue]);
+  }
+  process.wires.missing = 0;
+}
+
+static const char *take_region(struct Reply *reply) {
+  struct stat status;
+  if (reply->fdCount < FDS_FIXED || fstat(reply->fds[0], &status) != 0) return "no region came";
+  if (!process.joined) {
+    if (core_map(reply->fds[0], reply->regionBytes) != 0) return "no room for the region";
+    int result = (int)w2c_stack_regionJoin(stack, BUILD_HASH);
+    if (result == -EPROTO) return "exasockd runs another build: restart it";
+    if (result != 0) return "what came is no region";
+    if (core_map_window(STEERING_OFFSET, STEERING_BYTES, reply->fds[1], 0) != 0 ||
+        core_map_window(ARRIVALS_OFFSET, ARRIVALS_BYTES, reply->fds[2], 0) != 0) {
+      return "could not map exasockd's tables";
+    }
+    regionDevice = status.st_dev;
+    regionInode = status.st_ino;
+  } else if (status.st_dev != regionDevice || status.st_ino != regionInode) {
+    return "exasockd was restarted";
+  }
+  process.client = reply->client;
+  process.arrivalsProgram = reply->fds[3];
+  reply->fds[3] = -1;
+  fd_make_private(&process.arrivalsProgram);
+  /* An epoch seen before the sockets are taken: a change meanwhile makes us ask again. */
+  process.queuesEpoch = core_header()->routeEpoch;
+  take_queues(reply);
+  process.wires.stack_name = process.stackName;
+  process.wires.bell = real.socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  fd_make_private(&process.wires.bell);
+  return NULL;
+}
+
+static int connect_to_daemon(void) {
+  struct sockaddr_un name = {.sun_family = AF_UNIX};
+  int length = snprintf(name.sun_path + 1, sizeof name.sun_path - 1, "exasock/%s",
+                        process.stackName);
+  socklen_t bytes = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)length);
+  int fd = real.socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+  struct timeval limit = {.tv_sec = REPLY_SECONDS};
+  if (fd < 0) return -1;
+  real.setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+  if (real.connect(fd, (struct sockaddr *)&name, bytes) == 0) return fd;
+  if (process.debug) say("not accelerated: no exasockd here (%s)", strerror(errno));
+  real.close(fd);
+  return -1;
+}
+
+static bool join(void) {
+  process_init();
+  int control = connect_to_daemon();
+  if (control < 0) return false;
+  char request[128];
+  snprintf(request, sizeof request, "{\"type\":\"join\",\"build\":\"%s\",\"pid\":%d}",
+           BUILD_HASH_TEXT, (int)getpid());
+  struct Reply reply;
+  if (!ask(control, request, &reply)) {
+    real.close(control);
+    return false;
+  }
+  const char *why = take_region(&reply);
+  close_fds(&reply);
+  process.control = control;
+  fd_make_private(&process.control);
+  if (why == NULL) return true;
+  fd_close_all_private();
+  if (!process.quiet) say("not accelerated: %s", why);
+  return false;
+}
+
+bool process_join(void) {
+  if (LIKELY(process.joined && !process.stale)) return !process.orphaned;
+  if (fd_borrowed() || (tried && !process.stale)) return false;
+  int saved = errno;
+  /* Handlers wait, and calls of the core reach libc. */
+  hold();
+  pthread_mutex_lock(&joining);
+  if (!tried || process.stale) {
+    bool first = !tried;
+    bool joined = join();
+    tried = true;
+    process.orphaned = process.stale && !joined;
+    process.stale = false;
+    process.joined = process.joined || joined;
+    if (first && joined) signals_wrap();
+  }
+  pthread_mutex_unlock(&joining);
+  unhold();
+  errno = saved;
+  return process.joined && !process.orphaned;
+}
+
+void process_refresh_queues(void) {
+  int saved = errno;
+  pthread_mutex_lock(&joining);
+  uint32_t epoch = core_header()->routeEpoch;
+  struct Reply reply;
+  if (epoch != process.queuesEpoch && !process.orphaned) {
+    if (ask(process.control, "{\"type\":\"queues\"}", &reply)) {
+      take_queues(&reply);
+      close_fds(&reply);
+    } else {
+      process.orphaned = true;
+    }
+    process.queuesEpoch = epoch;
+  }
+  pthread_mutex_unlock(&joining);
+  errno = saved;
+}
+
+void process_check_daemon(void) {
+  char byte;
+  if (!process.joined || process.stale || process.orphaned) return;
+  int saved = errno;
+  if (real.recv(process.control, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0) {
+    process.orphaned = true;
+    if (process.debug) say("exasockd is gone: the kernel takes over");
+  }
+  errno = saved;
+}
+
+void process_join_after_fork(void) {
+  pthread_mutex_init(&joining, NULL);
+  fd_close_all_private();
+  process.stale = process.joined && !process.orphaned;
+}

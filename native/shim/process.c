@@ -1,0 +1,121 @@
+/*
+ * What concerns the process as a whole: settings, messages, fork and the starting of programs, and
+ * stdio streams over sockets.
+ */
+#include "shim.h"
+
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct Process process = {.control = -1, .arrivalsProgram = -1, .wires = {.bell = -1}};
+
+static void fork_prepare(void) { fd_share_all(); }
+
+/* The child has its parent's memory, sockets and region, but the region knows only the parent. */
+static void fork_child(void) {
+  process.pid = getpid();
+  self.armed = false;
+  self.waiter = 0;
+  process_join_after_fork();
+  epoll_after_fork();
+}
+
+__attribute__((constructor)) void process_init(void) {
+  static _Atomic bool done;
+  if (atomic_exchange(&done, true)) return;
+  process.pid = getpid();
+  for (unsigned queue = 0; queue < MAX_QUEUES; queue++) process.wires.xsk[queue] = -1;
+  process.debug = getenv("EXASOCK_DEBUG") != NULL;
+  process.trace = getenv("EXASOCK_TRACE") != NULL;
+  process.quiet = getenv("EXASOCK_NOWARN") != NULL;
+  process.disabled = getenv("EXASOCK_DEFAULT_DISABLE") != NULL;
+  const char *require = getenv("EXASOCK_REQUIRE");
+  process.require = require != NULL && strcmp(require, "0") != 0;
+  const char *wait = getenv("EXASOCK_WAIT");
+  if (wait != NULL && strcmp(wait, "spin") == 0) process.wait = WAIT_SPIN;
+  if (wait != NULL && strcmp(wait, "sleep") == 0) process.wait = WAIT_SLEEP;
+  const char *name = getenv("EXASOCK_STACK");
+  snprintf(process.stackName, sizeof process.stackName, "%s", name != NULL ? name : "default");
+  shim_resolve_all();
+  wait_prepare();
+  pthread_atfork(fork_prepare, NULL, fork_child);
+}
+
+void say(const char *format, ...) {
+  char line[256] = "exasock: ";
+  size_t prefix = strlen(line);
+  va_list arguments;
+  va_start(arguments, format);
+  int length = vsnprintf(line + prefix, sizeof line - prefix - 1, format, arguments);
+  va_end(arguments);
+  size_t bytes = prefix + (size_t)length;
+  if (bytes > sizeof line - 2) bytes = sizeof line - 2;
+  line[bytes++] = '\n';
+  int saved = errno;
+  if (real.write(STDERR_FILENO, line, bytes) < 0) errno = saved;
+  errno = saved;
+}
+
+void trace_result(const char *name, int fd, long result) {
+  if (!process.trace) return;
+  if (result >= 0) say("[pid %d] %s(%d) = %ld", (int)getpid(), name, fd, result);
+  else say("[pid %d] %s(%d) = -1 (%s)", (int)getpid(), name, fd, strerror(errno));
+}
+
+/* Programs started by these may inherit sockets: glibc clones inside, out of our sight. */
+int shim_posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,
+                     const posix_spawnattr_t *attributes, char *const *argv, char *const *envp) {
+  fd_share_all();
+  return real.posix_spawn(pid, path, actions, attributes, argv, envp);
+}
+
+int shim_posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions,
+                      const posix_spawnattr_t *attributes, char *const *argv, char *const *envp) {
+  fd_share_all();
+  return real.posix_spawnp(pid, file, actions, attributes, argv, envp);
+}
+
+int shim_system(const char *command) {
+  fd_share_all();
+  return real.system(command);
+}
+
+FILE *shim_popen(const char *command, const char *mode) {
+  fd_share_all();
+  return real.popen(command, mode);
+}
+
+/*
+ * stdio calls read and write inside libc, where we can't stand in between: a stream over a socket
+ * of ours calls these. Plain read, write and close here are the interposed ones.
+ */
+static ssize_t stream_read(void *cookie, char *data, size_t bytes) {
+  return read((int)(intptr_t)cookie, data, bytes);
+}
+
+static ssize_t stream_write(void *cookie, const char *data, size_t bytes) {
+  ssize_t written = write((int)(intptr_t)cookie, data, bytes);
+  return written < 0 ? 0 : written;
+}
+
+static int stream_close(void *cookie) { return close((int)(intptr_t)cookie); }
+
+FILE *shim_fdopen(int fd, const char *mode) {
+  cookie_io_functions_t calls = {
+      .read = stream_read, .write = stream_write, .close = stream_close};
+  FILE *stream = fopencookie((void *)(intptr_t)fd, mode, calls);
+  /* For fileno(), which glibc refuses for such streams. */
+  if (stream != NULL) stream->_fileno = fd;
+  return stream;
+}
+
+int shim_fileno(FILE *stream) {
+  int saved = errno;
+  int fd = real.fileno(stream);
+  if (fd >= 0 || (unsigned)stream->_fileno >= FD_MAX) return fd;
+  if (fd_state[stream->_fileno] != FD_SOCKET) return fd;
+  errno = saved;
+  return stream->_fileno;
+}

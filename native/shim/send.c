@@ -1,0 +1,201 @@
+/*
+ * Sending. Every call becomes a msghdr; the stack takes what it can send, the kernel socket the
+ * rest, including every call whose arguments are wrong: its errors are the right ones.
+ */
+#include "shim.h"
+
+#include <limits.h>
+#include <string.h>
+
+enum {
+  /* The length of a UDP datagram fits 16 bits: anything longer is for the kernel to refuse. */
+  PAYLOAD_MAX = 65507,
+  FLAGS_KNOWN = MSG_DONTWAIT | MSG_NOSIGNAL | MSG_CONFIRM,
+};
+
+struct Sending {
+  struct Endpoint *endpoint;
+  int fd;
+  const struct msghdr *message;
+  int flags;
+  uint32_t bytes;
+  /* Of the destination; a zero port means the connected peer. */
+  uint64_t remoteLo;
+  uint32_t remotePortNet;
+  ssize_t result;
+};
+
+/* Bytes in the vector, or -1 if the kernel should look at it. */
+static int64_t total_bytes(const struct msghdr *message) {
+  size_t total = 0;
+  if (message->msg_iovlen > IOV_MAX || (message->msg_iov == NULL && message->msg_iovlen != 0)) {
+    return -1;
+  }
+  for (size_t i = 0; i < message->msg_iovlen; i++) {
+    const struct iovec *part = &message->msg_iov[i];
+    if (part->iov_len > PAYLOAD_MAX || (part->iov_base == NULL && part->iov_len != 0)) return -1;
+    total += part->iov_len;
+  }
+  return total > PAYLOAD_MAX ? -1 : (int64_t)total;
+}
+
+/* Whether the stack can be asked at all; fills in the destination. */
+static bool is_for_stack(struct Sending *sending) {
+  const struct msghdr *message = sending->message;
+  if ((sending->flags & ~FLAGS_KNOWN) != 0 || message->msg_controllen != 0) return false;
+  if (message->msg_name != NULL && message->msg_namelen != 0) {
+    struct sockaddr_in to;
+    if (message->msg_namelen < sizeof to || message->msg_namelen > INT_MAX) return false;
+    memcpy(&to, message->msg_name, sizeof to);
+    if (to.sin_family != AF_INET || to.sin_port == 0 || to.sin_addr.s_addr == 0) return false;
+    sending->remoteLo = (uint64_t)to.sin_addr.s_addr << 32 | 0xffff0000u;
+    sending->remotePortNet = to.sin_port;
+  } else if (region_socket(sending->endpoint->index)->state != SocketState_Connected) {
+    return false;
+  }
+  int64_t bytes = total_bytes(message);
+  sending->bytes = (uint32_t)bytes;
+  return bytes >= 0;
+}
+
+static void gather(uint8_t *to, const struct msghdr *message) {
+  for (size_t i = 0; i < message->msg_iovlen; i++) {
+    const struct iovec *part = &message->msg_iov[i];
+    if (part->iov_len != 0) memcpy(to, part->iov_base, part->iov_len);
+    to += part->iov_len;
+  }
+}
+
+static ssize_t send_by_kernel(struct Sending *sending) {
+  ssize_t result = real.sendmsg(sending->fd, sending->message, sending->flags);
+  return result >= 0 ? result : -errno;
+}
+
+/* One attempt; false if there is no room. Otherwise `result` holds bytes or -errno. */
+static bool attempt(struct Sending *sending, bool pump) {
+  uint32_t index = sending->endpoint->index;
+  if (!process_usable() || !stack_lock()) {
+    sending->result = send_by_kernel(sending);
+    return true;
+  }
+  if (pump) w2c_stack_poll(stack, now_nanos(), 64);
+  int32_t at = -VIA_KERNEL;
+  int error = 0;
+  if (LIKELY(region_socket(index)->sequence == sending->endpoint->sequence)) {
+    if (UNLIKELY(region_socket(index)->error != 0)) {
+      error = (int)w2c_stack_socketTakeError(stack, index);
+    }
+    at = (int32_t)w2c_stack_udpReserve(stack, index, 0, sending->remoteLo, sending->remotePortNet,
+                                       0, 0, sending->bytes);
+  }
+  if (at > 0 && error != 0) w2c_stack_udpAbort(stack);
+  if (at > 0 && error == 0) {
+    gather(region_at((uint32_t)at), sending->message);
+    w2c_stack_udpSubmit(stack);
+  }
+  stack_unlock();
+  if (error != 0) sending->result = -error;
+  else if (at > 0) sending->result = sending->bytes;
+  else if (at == -EAGAIN) return false;
+  else sending->result = send_by_kernel(sending);
+  return true;
+}
+
+static int try_send(void *context, uint64_t now, bool askKernel) {
+  (void)now;
+  (void)askKernel;
+  return attempt(context, true);
+}
+
+static ssize_t wait_for_room(struct Sending *sending) {
+  struct Endpoint *endpoint = sending->endpoint;
+  endpoint->blockedSends++;
+  if (attempt(sending, true)) return sending->result;
+  if ((sending->flags & MSG_DONTWAIT) != 0 || socket_is_nonblocking(sending->fd, endpoint)) {
+    return -EAGAIN;
+  }
+  uint64_t timeout = region_socket(endpoint->index)->sendTimeoutNanos;
+  struct pollfd fds[WAIT_EXTRA_FDS];
+  struct Waiting waiting = {.ready = try_send,
+                            .context = sending,
+                            .deadline = timeout != 0 ? deadline_after(timeout) : FOREVER,
+                            .interest = socket_interest(endpoint),
+                            .fds = fds,
+                            .restarts = timeout == 0};
+  int done = wait_until(&waiting);
+  if (done == 0) return -EAGAIN;
+  return done < 0 ? done : sending->result;
+}
+
+/* Bytes sent, or -errno. */
+static ssize_t send_message(int fd, const struct msghdr *message, int flags) {
+  struct Endpoint *endpoint = fd_endpoint(fd);
+  struct Sending sending = {.endpoint = endpoint, .fd = fd, .message = message, .flags = flags};
+  bool hasName = message->msg_name != NULL && message->msg_namelen >= sizeof(struct sockaddr_in);
+  if (endpoint->index == 0 && !endpoint->released && hasName) socket_autobind(fd, endpoint);
+  if (!socket_is_accelerated(endpoint) || !is_for_stack(&sending)) return send_by_kernel(&sending);
+  return LIKELY(attempt(&sending, false)) ? sending.result : wait_for_room(&sending);
+}
+
+static ssize_t answer(ssize_t result) {
+  if (LIKELY(result >= 0)) return result;
+  errno = (int)-result;
+  return -1;
+}
+
+static ssize_t send_one(int fd, const void *data, size_t bytes, int flags,
+                        const struct sockaddr *to, socklen_t toBytes) {
+  struct iovec part = {(void *)(uintptr_t)data, bytes};
+  struct msghdr message = {.msg_name = (void *)(uintptr_t)to,
+                           .msg_namelen = toBytes,
+                           .msg_iov = &part,
+                           .msg_iovlen = 1};
+  return answer(send_message(fd, &message, flags));
+}
+
+ssize_t shim_send(int fd, const void *data, size_t bytes, int flags) {
+  return send_one(fd, data, bytes, flags, NULL, 0);
+}
+
+ssize_t shim_sendto(int fd, const void *data, size_t bytes, int flags, const struct sockaddr *to,
+                    socklen_t toBytes) {
+  return send_one(fd, data, bytes, flags, to, to != NULL ? toBytes : 0);
+}
+
+ssize_t shim_write(int fd, const void *data, size_t bytes) {
+  return send_one(fd, data, bytes, 0, NULL, 0);
+}
+
+ssize_t shim_writev(int fd, const struct iovec *vector, int count) {
+  if (count < 0 || count > IOV_MAX) return real.writev(fd, vector, count);
+  struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)vector,
+                           .msg_iovlen = (size_t)count};
+  return answer(send_message(fd, &message, 0));
+}
+
+ssize_t shim_sendmsg(int fd, const struct msghdr *message, int flags) {
+  if (LIKELY(fd_socket(fd) == NULL)) {
+    if (message != NULL && message->msg_controllen != 0) fd_sent(message);
+    return real.sendmsg(fd, message, flags);
+  }
+  if (message == NULL) return real.sendmsg(fd, message, flags);
+  ssize_t result = answer(send_message(fd, message, flags));
+  trace_result("sendmsg", fd, result);
+  return result;
+}
+
+int shim_sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags) {
+  if (fd_socket(fd) == NULL || messages == NULL) {
+    for (unsigned i = 0; messages != NULL && i < count; i++) {
+      if (messages[i].msg_hdr.msg_controllen != 0) fd_sent(&messages[i].msg_hdr);
+    }
+    return real.sendmmsg(fd, messages, count, flags);
+  }
+  if (count > IOV_MAX) count = IOV_MAX;
+  for (unsigned done = 0; done < count; done++) {
+    ssize_t result = send_message(fd, &messages[done].msg_hdr, flags);
+    if (result < 0) return done > 0 ? (int)done : (int)answer(result);
+    messages[done].msg_len = (unsigned)result;
+  }
+  return (int)count;
+}

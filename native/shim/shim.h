@@ -1,0 +1,306 @@
+/*
+ * What the parts of the preload library share. Nothing in this folder knows a protocol: a socket
+ * call becomes an export of the stack, or goes to the kernel.
+ */
+#ifndef EXASOCK_SHIM_H
+#define EXASOCK_SHIM_H
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "core.h"
+
+#define LIKELY(x) __builtin_expect(!!(x), 1)
+#define UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+/* libc's functions, which come after ours in the search order. */
+struct Real {
+#define CALL(type, name, prototype, arguments, kind, handler, number) type(*name) prototype;
+#include "calls.def"
+#undef CALL
+};
+extern struct Real real;
+
+/* Our answers to them. */
+#define HANDLER_FD(type, handler, prototype) type shim_##handler prototype;
+#define HANDLER_SOCKET HANDLER_FD
+#define HANDLER_EPOLL HANDLER_FD
+#define HANDLER_STATE HANDLER_FD
+#define HANDLER_ALWAYS HANDLER_FD
+#define HANDLER_RESOLVER(type, handler, prototype)
+#define HANDLER_ASM(type, handler, prototype)
+#define CALL(type, name, prototype, arguments, kind, handler, number) \
+  HANDLER_##kind(type, handler, prototype)
+#include "calls.def"
+#undef CALL
+
+/* --- Descriptors (fd-table.c) --- */
+
+/* Descriptors from here on are the kernel's: RLIMIT_NOFILE can be 2^30, no table follows it. */
+enum { FD_MAX = 1 << 20 };
+
+enum FdState {
+  /* Never looked at: inherited by exec, or opened by a call that we do not see. */
+  FD_UNKNOWN,
+  FD_PLAIN,
+  /* A UDP socket of this process, accelerated or to be (struct Endpoint). */
+  FD_SOCKET,
+  /* An epoll instance with such sockets in it (struct Epoll). */
+  FD_EPOLL,
+  /* The library's own. For the program it does not exist. */
+  FD_PRIVATE,
+};
+
+extern uint8_t fd_state[FD_MAX];
+
+/* What this process knows about a socket beside the region; duplicates of a descriptor share it. */
+struct Endpoint {
+  _Atomic bool used;
+  /* Descriptors of this process that refer to it. */
+  _Atomic uint32_t references;
+  /* Changes with every use of the slot. */
+  uint32_t generation;
+  /* In the region; 0 while it is not accelerated. */
+  uint32_t index;
+  /* Of the region's socket when this one joined it: tells a reused index apart. */
+  uint64_t sequence;
+  /* Region offset of the counter of datagrams that reached the kernel socket. */
+  uint32_t arrivalsOffset;
+  uint32_t arrivalsSeen;
+  uint64_t twinHotUntil;
+  uint64_t twinAskedNanos;
+  /* Sends that found no room: EPOLLET's edge for EPOLLOUT. */
+  uint32_t blockedSends;
+  /* The counter works; otherwise the kernel socket is asked every time. */
+  bool counted;
+  bool twinMaybe;
+  /* The stack delivered last, so it is the kernel socket's turn when both have something. */
+  bool twinTurn;
+  /* Other processes may hold the socket: its end is for exasockd to notice. */
+  bool shared;
+  /* The stack has nothing to do with it any more, but datagrams may wait in its queue. */
+  bool released;
+  /* SO_EXA_NO_ACCEL, or EXASOCK_DEFAULT_DISABLE. */
+  bool disabled;
+  bool disabledByProgram;
+};
+
+static inline bool fd_is_plain(int fd) {
+  return (unsigned)fd >= FD_MAX || fd_state[fd] == FD_PLAIN;
+}
+
+/* Slow half of the dispatch: looks at unknown descriptors, hides private ones (-1 in *fd). */
+bool fd_is(int *fd, enum FdState wanted);
+/* The endpoint behind a descriptor in state FD_SOCKET. */
+struct Endpoint *fd_endpoint(int fd);
+/* The same for any descriptor; NULL if it has none. */
+struct Endpoint *fd_socket(int fd);
+/* Forgets that a descriptor is ours. */
+void fd_make_plain(int fd);
+struct Epoll *fd_epoll(int fd);
+void fd_set_endpoint(int fd, struct Endpoint *endpoint);
+void fd_set_epoll(int fd, struct Epoll *epoll);
+/* A new endpoint without descriptors; NULL when all are used. */
+struct Endpoint *endpoint_new(void);
+/* True in a vfork child, which must not touch its parent's tables. */
+bool fd_borrowed(void);
+/* Marks every socket as held by other processes too. */
+void fd_share_all(void);
+/* Descriptors arrived by SCM_RIGHTS, or go out. */
+void fd_received(const struct msghdr *message);
+void fd_sent(const struct msghdr *message);
+/* Moves the descriptor in a variable of ours out of the program's way. False if that failed. */
+bool fd_make_private(int *variable);
+/* Closes it, if there is one, and sets the variable to -1. */
+void fd_close_private(int *variable);
+void fd_close_all_private(void);
+/* Endpoints that are accelerated in this process: 0 lets poll and select pass straight through. */
+extern _Atomic uint32_t fd_accelerated;
+
+/* --- This process and its connection to exasockd (join.c, process.c) --- */
+
+enum Wait { WAIT_ADAPTIVE, WAIT_SPIN, WAIT_SLEEP };
+
+struct Process {
+  /* As getpid() said when the tables became this process's own. */
+  pid_t pid;
+  bool debug;
+  bool trace;
+  bool quiet;
+  bool disabled;
+  bool require;
+  enum Wait wait;
+  char stackName[64];
+  /* The region is mapped. */
+  bool joined;
+  /* exasockd went away: what is queued is delivered, all else is the kernel's. */
+  bool orphaned;
+  /* After fork: the mapping is there, but the region knows only the parent. */
+  bool stale;
+  uint32_t client;
+  /* The header's routeEpoch when the queues' descriptors were fetched last. */
+  uint32_t queuesEpoch;
+  int control;
+  int arrivalsProgram;
+  struct CoreWires wires;
+};
+extern struct Process process;
+
+void process_init(void);
+/* Joins the stack if that was not tried yet. False: go on without it. */
+bool process_join(void);
+/* Fetches the AF_XDP sockets anew after exasockd changed them. */
+void process_refresh_queues(void);
+void process_join_after_fork(void);
+/* Fills in the table `real`. */
+void shim_resolve_all(void);
+/* Looks whether exasockd is still there. */
+void process_check_daemon(void);
+/* Joined, this process's own registration, and exasockd alive. */
+static inline bool process_usable(void) {
+  return LIKELY(process.joined && !process.stale && !process.orphaned) ||
+         (process.joined && process.stale && process_join());
+}
+/* One line on stderr, "exasock: " in front; safe in signal handlers. */
+void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void trace_result(const char *name, int fd, long result);
+
+/* --- This thread (wait.c, signal.c) --- */
+
+struct Thread {
+  /* Region waiter slot (0 none), its doorbell, and whether it is armed. */
+  uint32_t waiter;
+  int doorbell;
+  bool armed;
+  /* Nested sections in which the program's signal handlers must not run. */
+  unsigned held;
+  /* The resolver runs: sockets stay with the kernel. */
+  unsigned resolving;
+  /* Handlers that ran, with and without SA_RESTART. */
+  unsigned restarts;
+  unsigned interrupts;
+  unsigned deferredCount;
+  siginfo_t deferred[4];
+};
+extern __thread struct Thread self __attribute__((tls_model("initial-exec")));
+
+/* Between these two, signal handlers of the program are put off (signal.c). */
+static inline void hold(void) {
+  self.held++;
+  atomic_signal_fence(memory_order_seq_cst);
+}
+void raise_deferred(void);
+static inline void unhold(void) {
+  atomic_signal_fence(memory_order_seq_cst);
+  if (--self.held == 0 && UNLIKELY(self.deferredCount != 0)) raise_deferred();
+}
+/* Puts our trampoline before the program's handlers, from now on. */
+void signals_wrap(void);
+
+/*
+ * The region's lock; false: exasockd is gone and so is the lock. Unlocking also rings doorbells and
+ * kicks rings as the stack asks.
+ */
+bool stack_lock(void);
+bool stack_trylock(void);
+void stack_unlock(void);
+/* Lets the stack look at its rings if there is something in them. */
+void stack_pump(uint64_t now);
+
+static inline void *region_at(uint32_t offset) { return core_at(offset); }
+static inline struct Socket *region_socket(uint32_t index) {
+  return region_at(SOCKETS_OFFSET + index * SOCKET_BYTES);
+}
+
+uint64_t now_nanos(void);
+static inline void pause_cpu(void) {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#else
+  atomic_signal_fence(memory_order_seq_cst);
+#endif
+}
+
+enum { WAIT_EXTRA_FDS = 2 + (int)MAX_QUEUES };
+#define FOREVER UINT64_MAX
+
+/* A blocked call. `ready` is tried until it returns non-zero, or the deadline passes. */
+struct Waiting {
+  int (*ready)(void *context, uint64_t now, bool askKernel);
+  void *context;
+  /* CLOCK_MONOTONIC, or FOREVER. */
+  uint64_t deadline;
+  /* Interest bits of the sockets that are waited for. */
+  uint64_t interest;
+  /* Kernel descriptors to sleep on, with room for WAIT_EXTRA_FDS more behind them. */
+  struct pollfd *fds;
+  nfds_t count;
+  /* The call goes on after a handler with SA_RESTART. */
+  bool restarts;
+  /* Signal mask during the wait, or NULL. */
+  const sigset_t *mask;
+};
+/* What `ready` returned; 0 at the deadline; -EINTR. */
+int wait_until(struct Waiting *waiting);
+/* Stops being a sleeper: for signal handlers and the end of a thread. */
+void wait_disarm(void);
+/* Wakes this thread's own sleep. */
+void wait_ring_self(void);
+void wait_prepare(void);
+/* Gives up this thread's slot and doorbell without a word to the region. */
+void wait_forget_thread(void);
+uint64_t deadline_after(uint64_t nanos);
+/* From a timeout argument: FOREVER for NULL; false if it is not valid. */
+bool deadline_from(const struct timespec *timeout, uint64_t *deadline);
+
+/* --- Sockets (socket.c, send.c, recv.c, poll.c, epoll.c) --- */
+
+/* Accelerates the bound (or connected) kernel socket if that is possible; says why not. */
+bool socket_accelerate(int fd, struct Endpoint *endpoint);
+/* Attaches this process to a socket that is in the region already. */
+void socket_adopt(int fd, struct Endpoint *endpoint, uint32_t index, uint64_t cookie);
+/* Hands the socket to the kernel; `why` is for EXASOCK_DEBUG. */
+void socket_release(int fd, struct Endpoint *endpoint, const char *why);
+/* Notes that other processes may hold the socket from now on. */
+void socket_share(struct Endpoint *endpoint);
+void socket_set_nonblocking(struct Endpoint *endpoint, bool on);
+/* The last descriptor of this process is being closed. */
+void socket_last_close(struct Endpoint *endpoint);
+/* Binds the kernel socket to a port of its choice, as a first send does. */
+void socket_autobind(int fd, struct Endpoint *endpoint);
+static inline bool socket_is_accelerated(const struct Endpoint *endpoint) {
+  return endpoint->index != 0 && !endpoint->released;
+}
+bool socket_is_nonblocking(int fd, const struct Endpoint *endpoint);
+/* The stack's readiness bits: EPOLLIN, EPOLLOUT, EPOLLERR. */
+uint32_t socket_ready(struct Endpoint *endpoint);
+/* True when asking the kernel socket for datagrams may be worth a system call. */
+bool socket_twin_worth(struct Endpoint *endpoint, uint64_t now);
+void socket_twin_empty(struct Endpoint *endpoint, uint64_t now);
+static inline uint64_t socket_interest(const struct Endpoint *endpoint) {
+  return 1ull << (endpoint->index & 63);
+}
+
+/* Readiness of an epoll instance's accelerated members, and what to sleep on for them. */
+bool epoll_ready(struct Epoll *epoll, uint64_t *interest);
+void epoll_accelerated(int fd, struct Endpoint *endpoint);
+void epoll_forget(const struct Endpoint *endpoint);
+void epoll_reference(struct Epoll *epoll);
+void epoll_drop(struct Epoll *epoll);
+void epoll_after_fork(void);
+
+#endif

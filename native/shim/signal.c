@@ -1,0 +1,143 @@
+/*
+ * Signals. A blocked call that waits in user space has to learn that a handler ran, so once this
+ * process has joined a stack a trampoline stands before every handler. It also keeps handlers from
+ * running while this thread holds the region's lock: a handler may call recv or jump out.
+ *
+ * Signals that report this thread's own faults are never touched.
+ */
+#include "shim.h"
+
+#include <pthread.h>
+#include <string.h>
+
+__thread struct Thread self __attribute__((tls_model("initial-exec")));
+
+/* What the program believes is installed. */
+static struct sigaction actions[NSIG];
+static bool wrapped;
+/* Signals that siginterrupt made to interrupt, for signal(). */
+static _Atomic uint64_t interrupting;
+
+static bool is_wrappable(int number) {
+  switch (number) {
+    case SIGSEGV:
+    case SIGBUS:
+    case SIGFPE:
+    case SIGILL:
+    case SIGTRAP:
+    case SIGABRT:
+    case SIGSYS:
+    case SIGKILL:
+    case SIGSTOP:
+      return false;
+    default:
+      return number > 0 && number < NSIG;
+  }
+}
+
+/* Puts the signal off until unhold(). A standard signal that is pending already is one signal. */
+static void defer(int number, const siginfo_t *info) {
+  for (unsigned i = 0; i < self.deferredCount; i++) {
+    if (number < SIGRTMIN && self.deferred[i].si_signo == number) return;
+  }
+  if (self.deferredCount == sizeof self.deferred / sizeof self.deferred[0]) return;
+  self.deferred[self.deferredCount++] = *info;
+}
+
+void raise_deferred(void) {
+  int saved = errno;
+  while (self.deferredCount > 0) {
+    siginfo_t info = self.deferred[--self.deferredCount];
+    real.syscall(SYS_rt_tgsigqueueinfo, getpid(), gettid(), info.si_signo, (long)(uintptr_t)&info,
+                 0, 0);
+  }
+  errno = saved;
+}
+
+static void trampoline(int number, siginfo_t *info, void *context) {
+  struct sigaction action = actions[number];
+  if (self.held != 0) {
+    if ((action.sa_flags & (int)SA_RESETHAND) != 0) shim_sigaction(number, &action, NULL);
+    defer(number, info);
+    return;
+  }
+  if ((action.sa_flags & SA_RESTART) != 0) self.restarts++;
+  else self.interrupts++;
+  if (self.armed) {
+    /* The handler may not come back: nobody must count on this thread to watch the rings. */
+    int saved = errno;
+    wait_disarm();
+    wait_ring_self();
+    errno = saved;
+  }
+  if ((action.sa_flags & (int)SA_RESETHAND) != 0) actions[number].sa_handler = SIG_DFL;
+  if ((action.sa_flags & SA_SIGINFO) != 0) action.sa_sigaction(number, info, context);
+  else action.sa_handler(number);
+}
+
+static bool has_handler(const struct sigaction *action) {
+  return action->sa_handler != SIG_DFL && action->sa_handler != SIG_IGN;
+}
+
+static struct sigaction with_trampoline(const struct sigaction *action) {
+  struct sigaction ours = *action;
+  if (!has_handler(action)) return ours;
+  ours.sa_sigaction = trampoline;
+  ours.sa_flags |= SA_SIGINFO;
+  return ours;
+}
+
+void signals_wrap(void) {
+  for (int number = 1; number < NSIG; number++) {
+    struct sigaction action;
+    if (!is_wrappable(number) || real.sigaction(number, NULL, &action) != 0) continue;
+    actions[number] = action;
+    if (!has_handler(&action)) continue;
+    struct sigaction ours = with_trampoline(&action);
+    real.sigaction(number, &ours, NULL);
+  }
+  wrapped = true;
+}
+
+int shim_sigaction(int number, const struct sigaction *action, struct sigaction *old) {
+  if (!wrapped || !is_wrappable(number)) return real.sigaction(number, action, old);
+  struct sigaction before = actions[number];
+  struct sigaction kernel;
+  struct sigaction ours;
+  if (action != NULL) {
+    ours = with_trampoline(action);
+    actions[number] = *action;
+  }
+  if (real.sigaction(number, action != NULL ? &ours : NULL, &kernel) != 0) {
+    actions[number] = before;
+    return -1;
+  }
+  /* Where the kernel has another handler, somebody installed it without us. */
+  bool isOurs = has_handler(&kernel) && kernel.sa_sigaction == trampoline;
+  if (old != NULL) *old = isOurs ? before : kernel;
+  return 0;
+}
+
+sighandler_t shim_signal(int number, sighandler_t handler) {
+  if (!wrapped || !is_wrappable(number) || handler == SIG_ERR) return real.signal(number, handler);
+  struct sigaction action = {.sa_handler = handler};
+  struct sigaction old;
+  sigemptyset(&action.sa_mask);
+  sigaddset(&action.sa_mask, number);
+  bool interrupts = (atomic_load(&interrupting) >> (number - 1) & 1) != 0;
+  action.sa_flags = interrupts ? 0 : SA_RESTART;
+  return shim_sigaction(number, &action, &old) == 0 ? old.sa_handler : SIG_ERR;
+}
+
+int shim_siginterrupt(int number, int interrupt) {
+  if (!is_wrappable(number)) return real.siginterrupt(number, interrupt);
+  struct sigaction action;
+  uint64_t bit = 1ull << (number - 1);
+  if (interrupt != 0) atomic_fetch_or(&interrupting, bit);
+  else atomic_fetch_and(&interrupting, ~bit);
+  if (!wrapped) return real.siginterrupt(number, interrupt);
+  if (shim_sigaction(number, NULL, &action) != 0) return -1;
+  if (interrupt != 0) action.sa_flags &= ~SA_RESTART;
+  else action.sa_flags |= SA_RESTART;
+  return shim_sigaction(number, &action, NULL);
+}
