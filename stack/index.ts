@@ -38,12 +38,7 @@ export function regionBytes(frameBytes: u32, frameCount: u32): u64 {
 }
 
 /** Makes all-zero memory a region. 0, or -EINVAL for impossible sizes. */
-export function regionFormat(
-  bytes: u64,
-  frameBytes: u32,
-  frameCount: u32,
-  buildHash: u64,
-): i32 {
+export function regionFormat(bytes: u64, frameBytes: u32, frameCount: u32, buildHash: u64): i32 {
   return formatRegion(bytes, frameBytes, frameCount, buildHash);
 }
 
@@ -71,24 +66,12 @@ export function clientRemove(client: u32): void {
 // ---- interfaces, addresses, destinations: exasockd -------------------------------------------
 
 /** Slot of a new interface or -ENOSPC. mac: first four bytes little-endian, then the last two. */
-export function interfaceAdd(
-  ifindex: u32,
-  mtu: u32,
-  macLow: u32,
-  macHigh: u32,
-  flags: u32,
-): i32 {
+export function interfaceAdd(ifindex: u32, mtu: u32, macLow: u32, macHigh: u32, flags: u32): i32 {
   const slot = addInterface(ifindex, mtu, macLow, macHigh, flags);
   return slot < 0 ? -ENOSPC : slot;
 }
 
-export function interfaceUpdate(
-  slot: u32,
-  mtu: u32,
-  macLow: u32,
-  macHigh: u32,
-  flags: u32,
-): void {
+export function interfaceUpdate(slot: u32, mtu: u32, macLow: u32, macHigh: u32, flags: u32): void {
   updateInterface(slot, mtu, macLow, macHigh, flags);
   flushDestinations();
 }
@@ -199,13 +182,7 @@ export function socketDestroy(index: u32): void {
 }
 
 /** Mirrors bind(2) of the twin. -ENOSPC: no room to steer it, it stays on the kernel. */
-export function socketBind(
-  index: u32,
-  hi: u64,
-  lo: u64,
-  portNet: u32,
-  ifindex: u32,
-): i32 {
+export function socketBind(index: u32, hi: u64, lo: u64, portNet: u32, ifindex: u32): i32 {
   if (!isSocket(index) || portNet == 0) return -EINVAL;
   Socket.at(index).ifindex = ifindex;
   return place(index, hi, lo, portNet, SocketState.Bound) ? 0 : -ENOSPC;
@@ -232,12 +209,7 @@ export function socketConnect(
 }
 
 /** Mirrors connect(2) with AF_UNSPEC; port 0 when the kernel released it, too. */
-export function socketDisconnect(
-  index: u32,
-  localHi: u64,
-  localLo: u64,
-  localPortNet: u32,
-): i32 {
+export function socketDisconnect(index: u32, localHi: u64, localLo: u64, localPortNet: u32): i32 {
   if (!isSocket(index)) return -EINVAL;
   const socket = Socket.at(index);
   socket.destination = 0;
@@ -285,15 +257,7 @@ export function udpReserve(
   lengthBytes: u32,
 ): i32 {
   if (!isSocket(index)) return -EBADF;
-  return reserveDatagram(
-    index,
-    remoteHi,
-    remoteLo,
-    remotePortNet,
-    sourceHi,
-    sourceLo,
-    lengthBytes,
-  );
+  return reserveDatagram(index, remoteHi, remoteLo, remotePortNet, sourceHi, sourceLo, lengthBytes);
 }
 
 /** Queues the reserved datagram. */

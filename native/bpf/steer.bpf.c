@@ -21,9 +21,8 @@
 #define IPV4_MORE_FRAGMENTS_OR_OFFSET 0x3fff
 #define V4_MAPPED_FOLD 0xffff0000u
 
-/* Protocol numbers inside a key; the first two are not those of IP. */
+/* Protocol numbers inside a key; the first is not one of IP's. */
 #define KEY_LOCAL_ADDRESS 0
-#define KEY_ICMP_ERRORS 1
 #define KEY_UDP 17
 
 #define ICMP_UNREACHABLE 3
@@ -60,18 +59,22 @@ struct {
 /* The slot in the stack's interface table, filled in at load time. */
 const volatile __u32 interface_slot = 0;
 
-static __always_inline int present(__u32 fold, __u16 port_net, __u32 protocol, __u32 slot) {
-  __u32 low = (__u32)port_net << 16 | protocol << 8 | slot;
-  __u64 key = (__u64)fold << 32 | low;
-  __u32 hash = fold * 0x9e3779b1u ^ low * 0x85ebca6bu;
-  hash ^= hash >> 15;
-  __u32 index = hash * 0x9e3779b1u >> 19;
+static __always_inline int in_bucket(__u32 index, __u64 key) {
   const struct bucket *bucket = bpf_map_lookup_elem(&steering, &index);
   if (!bucket) return 0;
   for (int i = 0; i < KEYS_PER_BUCKET; i++) {
     if (bucket->keys[i] == key) return 1;
   }
   return 0;
+}
+
+/* A key lies in one of two buckets. */
+static __always_inline int present(__u32 fold, __u16 port_net, __u32 protocol, __u32 slot) {
+  __u32 low = (__u32)port_net << 16 | protocol << 8 | slot;
+  __u64 key = (__u64)fold << 32 | low;
+  __u32 hash = fold * 0x9e3779b1u ^ low * 0x85ebca6bu;
+  hash ^= hash >> 15;
+  return in_bucket(hash * 0x9e3779b1u >> 19, key) || in_bucket(hash * 0x85ebca6bu >> 19, key);
 }
 
 /* Is there an accelerated socket at this address and port, bound to it or to the wildcard? */
@@ -101,7 +104,7 @@ static __always_inline int wanted_error(const void *at, const void *end) {
   if (quoted->version != 4 || quoted->ihl < 5 || quoted->protocol != IPPROTO_UDP) return 0;
   const struct udphdr *udp = (const void *)quoted + quoted->ihl * 4;
   if ((const void *)(udp + 1) > end) return 0;
-  return wanted(quoted->saddr, udp->source, KEY_ICMP_ERRORS);
+  return wanted(quoted->saddr, udp->source, KEY_UDP);
 }
 
 SEC("xdp")

@@ -5,7 +5,7 @@ const MAPPED_PREFIX: u64 = 0xffff0000;
 
 /** Low half of the v4-mapped form of an IPv4 address; the high half is 0. */
 export function mappedLow(addressNet: u32): u64 {
-  return (<u64>addressNet << 32) | MAPPED_PREFIX;
+  return ((<u64>addressNet) << 32) | MAPPED_PREFIX;
 }
 
 /** The IPv4 address, in network order, of a v4-mapped low half. */

@@ -232,8 +232,7 @@ export function resolveDestination(
   entry.mtu = min<u32>(mtu, Interface.at(interfaceSlot).mtu);
   entry.queue = chooseQueue(interfaceSlot, mix(foldAddress(entry.addressHi, entry.addressLo), 1));
   const up = (Interface.at(interfaceSlot).flags & InterfaceFlag.Up) != 0;
-  entry.state =
-    entry.queue == 0 || !up ? DestinationState.Rejected : DestinationState.NoNeighbor;
+  entry.state = entry.queue == 0 || !up ? DestinationState.Rejected : DestinationState.NoNeighbor;
 }
 
 export function rejectDestination(index: u32): void {

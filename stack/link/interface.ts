@@ -37,13 +37,7 @@ export class Interface {
 }
 
 /** Slot of a new interface, or -1 when MAX_INTERFACES are in use. */
-export function addInterface(
-  ifindex: u32,
-  mtu: u32,
-  macLow: u32,
-  macHigh: u32,
-  flags: u32,
-): i32 {
+export function addInterface(ifindex: u32, mtu: u32, macLow: u32, macHigh: u32, flags: u32): i32 {
   for (let slot: u32 = 0; slot < MAX_INTERFACES; slot++) {
     const entry = Interface.at(slot);
     if (entry.ifindex != 0) continue;
@@ -55,13 +49,7 @@ export function addInterface(
   return -1;
 }
 
-export function updateInterface(
-  slot: u32,
-  mtu: u32,
-  macLow: u32,
-  macHigh: u32,
-  flags: u32,
-): void {
+export function updateInterface(slot: u32, mtu: u32, macLow: u32, macHigh: u32, flags: u32): void {
   if (slot >= MAX_INTERFACES) return;
   const entry = Interface.at(slot);
   entry.mtu = mtu;

@@ -135,6 +135,8 @@ export function stopQueue(slot: u32): void {
   const queue = Queue.at(slot);
   if (queue.state == QueueState.Free) return;
   queue.state = QueueState.Free;
+  queue.posted = 0;
+  queue.inFlight = 0;
   const header = RegionHeader.get();
   for (let index: u32 = 0; index < header.freshFrames; index++) {
     const meta = FrameMeta.at(index);
@@ -198,7 +200,7 @@ export function refill(slot: u32): void {
     const frame = takeFrame(0);
     if (frame == 0) break;
     const at = entries + <usize>((index & (FILL_RING_ENTRIES - 1)) * ADDRESS_ENTRY_BYTES);
-    store<u64>(at, <u64>(frame - 1) << header.frameShift);
+    store<u64>(at, (<u64>(frame - 1)) << header.frameShift);
     index += 1;
   }
   ring.publishProducer(index);

@@ -3,7 +3,7 @@
 // program reads it. Keys are u64 and written whole, so a reader sees an old or a new key.
 
 import { STEERING_BUCKET_KEYS, STEERING_BUCKETS } from "../config";
-import { foldAddress, mix } from "../base/hash";
+import { foldAddress } from "../base/hash";
 import { STEERING_OFFSET } from "../layout";
 
 /** Key protocol of "this address is one of this host's". */
@@ -11,6 +11,8 @@ const PROTOCOL_LOCAL: u32 = 0;
 
 /** Shift that keeps log2(STEERING_BUCKETS) high bits of a 32-bit hash. */
 const BUCKET_SHIFT: u32 = 19;
+const FIRST_FACTOR: u32 = 0x9e3779b1;
+const SECOND_FACTOR: u32 = 0x85ebca6b;
 
 export function steeringKey(
   hi: u64,
@@ -20,48 +22,64 @@ export function steeringKey(
   interfacePlusOne: u32,
 ): u64 {
   return (
-    (<u64>foldAddress(hi, lo) << 32) |
-    (<u64>(portNet & 0xffff) << 16) |
-    (<u64>(protocol & 0xff) << 8) |
+    ((<u64>foldAddress(hi, lo)) << 32) |
+    ((<u64>(portNet & 0xffff)) << 16) |
+    ((<u64>(protocol & 0xff)) << 8) |
     <u64>(interfacePlusOne & 0xff)
   );
 }
 
-function bucketOf(key: u64): usize {
-  const bucket = mix(<u32>(key >> 32), <u32>key) >> BUCKET_SHIFT;
-  return <usize>(STEERING_OFFSET + bucket * (STEERING_BUCKET_KEYS * 8));
+/** A key lies in one of two buckets: with the emptier one chosen, the table fills evenly. */
+function hashOf(key: u64): u32 {
+  const h: u32 = (<u32>(key >> 32) * FIRST_FACTOR) ^ (<u32>key * SECOND_FACTOR);
+  return h ^ (h >> 15);
+}
+
+function bucketAt(hash: u32, factor: u32): usize {
+  return <usize>(STEERING_OFFSET + ((hash * factor) >> BUCKET_SHIFT) * (STEERING_BUCKET_KEYS * 8));
+}
+
+/** Where the key is, or 0. */
+function find(bucket: usize, key: u64): usize {
+  for (let n: u32 = 0; n < STEERING_BUCKET_KEYS; n++) {
+    const at = bucket + <usize>(n << 3);
+    if (load<u64>(at) == key) return at;
+  }
+  return 0;
+}
+
+function countEmpty(bucket: usize): u32 {
+  let empty: u32 = 0;
+  for (let n: u32 = 0; n < STEERING_BUCKET_KEYS; n++) {
+    if (load<u64>(bucket + <usize>(n << 3)) == 0) empty += 1;
+  }
+  return empty;
 }
 
 /** True if the key is there. */
 export function steeringHas(key: u64): bool {
-  const bucket = bucketOf(key);
-  for (let n: u32 = 0; n < STEERING_BUCKET_KEYS; n++) {
-    if (load<u64>(bucket + <usize>(n << 3)) == key) return true;
-  }
-  return false;
+  const hash = hashOf(key);
+  if (find(bucketAt(hash, FIRST_FACTOR), key) != 0) return true;
+  return find(bucketAt(hash, SECOND_FACTOR), key) != 0;
 }
 
-/** Adds a key once. False if its bucket is full: the socket then stays on the kernel. */
+/** Adds a key once. False if both its buckets are full: the socket then stays on the kernel. */
 export function steeringAdd(key: u64): bool {
-  const bucket = bucketOf(key);
-  let empty: usize = 0;
-  for (let n: u32 = 0; n < STEERING_BUCKET_KEYS; n++) {
-    const at = bucket + <usize>(n << 3);
-    const found = load<u64>(at);
-    if (found == key) return true;
-    if (found == 0 && empty == 0) empty = at;
-  }
-  if (empty == 0) return false;
-  store<u64>(empty, key);
+  if (steeringHas(key)) return true;
+  const hash = hashOf(key);
+  const first = bucketAt(hash, FIRST_FACTOR);
+  const second = bucketAt(hash, SECOND_FACTOR);
+  const emptyAt = find(countEmpty(first) >= countEmpty(second) ? first : second, 0);
+  if (emptyAt == 0) return false;
+  store<u64>(emptyAt, key);
   return true;
 }
 
 export function steeringRemove(key: u64): void {
-  const bucket = bucketOf(key);
-  for (let n: u32 = 0; n < STEERING_BUCKET_KEYS; n++) {
-    const at = bucket + <usize>(n << 3);
-    if (load<u64>(at) == key) store<u64>(at, 0);
-  }
+  const hash = hashOf(key);
+  const first = find(bucketAt(hash, FIRST_FACTOR), key);
+  const at = first != 0 ? first : find(bucketAt(hash, SECOND_FACTOR), key);
+  if (at != 0) store<u64>(at, 0);
 }
 
 export function steeringClear(): void {

@@ -7,7 +7,7 @@ const EINVAL: i32 = 22;
 export function setSocketOption(index: u32, option: u32, value: u32): i32 {
   const socket = Socket.at(index);
   if (option <= <u32>SocketOption.Shared) {
-    const bit: u32 = <u32>1 << option;
+    const bit: u32 = (<u32>1) << option;
     const flags = value != 0 ? socket.flags | bit : socket.flags & ~bit;
     storeRelease32(changetype<usize>(socket) + offsetof<Socket>("flags"), flags);
     return 0;

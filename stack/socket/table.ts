@@ -8,7 +8,6 @@ import { fault } from "../host";
 import { COOKIES_OFFSET, SOCKET_BYTES } from "../layout";
 import { findInterface } from "../link/interface";
 import { steeringAdd, steeringKey, steeringRemove } from "../link/steering";
-import { PROTOCOL_ICMP } from "../wire/ipv4";
 import { FrameMeta, giveFrame } from "../region/frames";
 import { RegionHeader } from "../region/header";
 import { demuxInsert, demuxRemove, hasTwin } from "../udp/demux";
@@ -104,33 +103,28 @@ function steeredInterface(socket: Socket): u32 {
   return slot < 0 ? 255 : <u32>slot + 1;
 }
 
-function keyOf(socket: Socket, protocol: u32, interfacePlusOne: u32): u64 {
+function keyOf(socket: Socket): u64 {
   return steeringKey(
     socket.localHi,
     socket.localLo,
     <u32>socket.localPortNet,
-    protocol,
-    interfacePlusOne,
+    <u32>socket.protocol,
+    steeredInterface(socket),
   );
 }
 
-/** Makes the XDP program redirect the socket's packets. False if the table has no room. */
+/**
+ * Makes the XDP program redirect the socket's packets, and the ICMP errors about what it sent.
+ * False if the table has no room.
+ */
 export function steer(socket: Socket): bool {
-  const slot = steeredInterface(socket);
-  if (!steeringAdd(keyOf(socket, <u32>socket.protocol, slot))) return false;
-  // Errors about what it sent: without room the kernel twin still gets them.
-  steeringAdd(keyOf(socket, PROTOCOL_ICMP, slot));
-  return true;
+  return steeringAdd(keyOf(socket));
 }
 
 function unsteer(index: u32): void {
   const socket = Socket.at(index);
   if (!isSteered(socket)) return;
-  if (!hasTwin(index)) {
-    const slot = steeredInterface(socket);
-    steeringRemove(keyOf(socket, <u32>socket.protocol, slot));
-    steeringRemove(keyOf(socket, PROTOCOL_ICMP, slot));
-  }
+  if (!hasTwin(index)) steeringRemove(keyOf(socket));
   demuxRemove(index);
 }
 

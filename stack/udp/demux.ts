@@ -94,16 +94,7 @@ export function demuxLookup(
     ifindex,
   );
   if (exact != 0) return exact;
-  const any = lookupChain(
-    0,
-    0,
-    localPortNet,
-    remoteHi,
-    remoteLo,
-    remotePortNet,
-    protocol,
-    ifindex,
-  );
+  const any = lookupChain(0, 0, localPortNet, remoteHi, remoteLo, remotePortNet, protocol, ifindex);
   // A wildcard socket receives what is for this host, not what is passing through.
   return any != 0 && isLocal(localHi, localLo) ? any : 0;
 }

@@ -1,0 +1,317 @@
+// A stack in V8 with one or more interfaces whose AF_XDP rings are served by this file in place of
+// the kernel: it takes frames from the fill ring, hands packets over on the RX ring, and takes sent
+// ones off the TX ring. Nothing of the stack is replaced.
+
+import { readFileSync } from "node:fs";
+import {
+  COMPLETION_RING_ENTRIES,
+  FILL_RING_ENTRIES,
+  FRAME_META_BYTES,
+  FrameMetaView,
+  FrameState,
+  HEADER_OFFSET,
+  InterfaceFlag,
+  QUEUE_BYTES,
+  QUEUE_WINDOW_BYTES,
+  QUEUES_OFFSET,
+  QueueView,
+  RegionHeaderView,
+  RING_WINDOW_BYTES,
+  RINGS_OFFSET,
+  RX_RING_ENTRIES,
+  SOCKET_BYTES,
+  SOCKETS_OFFSET,
+  SocketView,
+  TX_RING_ENTRIES,
+} from "../../build/gen/layout.ts";
+import { createStack, type HostOverrides } from "../../src/core/instance.ts";
+
+const WASM = new URL("../../build/stack.wasm", import.meta.url);
+const compiled = new WebAssembly.Module(readFileSync(WASM));
+
+export const BUILD_HASH = 0x1122334455667788n;
+/** As the kernel lays its rings out: indices in cache lines of their own, entries behind. */
+const PRODUCER = 0;
+const CONSUMER = 64;
+const FLAGS = 128;
+const DESCRIPTORS = 192;
+const NEED_WAKEUP = 1;
+/** XDP_PACKET_HEADROOM: where the kernel puts a packet in its frame. */
+export const RX_HEADROOM = 256;
+
+export interface MachineOptions {
+  frameCount?: number;
+  frameBytes?: number;
+  fillTarget?: number;
+  /** Queues of the first interface. */
+  queues?: number;
+  virtual?: boolean;
+  host?: HostOverrides;
+}
+
+/** Address halves as the stack wants them, from dotted text. */
+export function address(text: string): { hi: bigint; lo: bigint; net: number } {
+  const bytes = text.split(".").map(Number);
+  const [a = 0, b = 0, c = 0, d = 0] = bytes;
+  const net = (a | (b << 8) | (c << 16) | (d << 24)) >>> 0;
+  return { hi: 0n, lo: (BigInt(net) << 32n) | 0xffff0000n, net };
+}
+
+export const ANY = { hi: 0n, lo: 0n };
+
+/** A port as it lies in memory: network order in a little-endian u16. */
+export function portNet(port: number): number {
+  return ((port & 0xff) << 8) | (port >> 8);
+}
+
+export type Machine = ReturnType<typeof createMachine>;
+
+export const LOCAL_MAC = Uint8Array.of(2, 0, 0, 0, 0, 1);
+export const PEER_MAC = Uint8Array.of(2, 0, 0, 0, 0, 2);
+export const LOCAL = "10.0.0.1";
+export const PEER = "10.0.0.2";
+
+function macParts(mac: Uint8Array): [number, number] {
+  const view = new DataView(mac.buffer, mac.byteOffset);
+  return [view.getUint32(0, true), view.getUint16(4, true)];
+}
+
+export function createMachine(options: MachineOptions = {}) {
+  const { frameCount = 1024, frameBytes = 2048, fillTarget = 64, queues = 1 } = options;
+  const { calls, memory, view } = createStack(compiled, options.host ?? {});
+  const bytes = new Uint8Array(memory);
+  const status = calls.regionFormat(BigInt(memory.byteLength), frameBytes, frameCount, BUILD_HASH);
+  if (status !== 0) throw new Error(`regionFormat: ${status}`);
+  const header = new RegionHeaderView(view, HEADER_OFFSET);
+  let now = 1_000_000n;
+
+  const ringAt = (queue: number, ring: number) =>
+    RINGS_OFFSET + queue * QUEUE_WINDOW_BYTES + ring * RING_WINDOW_BYTES;
+  const get = (at: number) => view.getUint32(at, true);
+  const set = (at: number, value: number) => view.setUint32(at, value >>> 0, true);
+
+  function addQueue(slot: number, queueId: number, target = fillTarget): number {
+    const queue = calls.queueAdd(slot, queueId);
+    if (queue < 0) throw new Error(`queueAdd: ${queue}`);
+    for (const ring of [0, 1, 2, 3]) {
+      const at = ringAt(queue, ring);
+      bytes.fill(0, at, at + RING_WINDOW_BYTES);
+      calls.queueRing(queue, ring, PRODUCER, CONSUMER, DESCRIPTORS, FLAGS);
+    }
+    set(ringAt(queue, 1) + FLAGS, NEED_WAKEUP);
+    calls.queueStart(queue, target);
+    return queue;
+  }
+
+  function addInterface(ifindex: number, mac: Uint8Array, queueCount: number, mtu = 1500): number {
+    const flags = InterfaceFlag.Up | (options.virtual === false ? 0 : InterfaceFlag.Virtual);
+    const slot = calls.interfaceAdd(ifindex, mtu, ...macParts(mac), flags);
+    for (let queueId = 0; queueId < queueCount; queueId++) addQueue(slot, queueId);
+    return slot;
+  }
+
+  /** The kernel takes one posted frame; its UMEM address, or undefined when none is posted. */
+  function takePosted(queue: number): bigint | undefined {
+    const at = ringAt(queue, 2);
+    const consumer = get(at + CONSUMER);
+    if (consumer === get(at + PRODUCER)) return undefined;
+    const entry = at + DESCRIPTORS + (consumer & (FILL_RING_ENTRIES - 1)) * 8;
+    set(at + CONSUMER, consumer + 1);
+    return view.getBigUint64(entry, true);
+  }
+
+  function pushDescriptor(queue: number, umemAddress: bigint, length: number): void {
+    const at = ringAt(queue, 0);
+    const producer = get(at + PRODUCER);
+    const entry = at + DESCRIPTORS + (producer & (RX_RING_ENTRIES - 1)) * 16;
+    view.setBigUint64(entry, umemAddress, true);
+    set(entry + 8, length);
+    set(entry + 12, 0);
+    set(at + PRODUCER, producer + 1);
+  }
+
+  /** A packet arrives on a queue. False if no frame was posted for it. */
+  function deliver(packet: Uint8Array, queue = 0): boolean {
+    const posted = takePosted(queue);
+    if (posted === undefined) return false;
+    const room = frameBytes - RX_HEADROOM;
+    const kept = packet.subarray(0, room);
+    bytes.set(kept, header.framePoolOffset + Number(posted) + RX_HEADROOM);
+    pushDescriptor(queue, posted + BigInt(RX_HEADROOM), kept.length);
+    return true;
+  }
+
+  /** The kernel sends what is on the TX ring; the packets, and their frames are completed. */
+  function transmitted(queue = 0, complete = true): Uint8Array[] {
+    const tx = ringAt(queue, 1);
+    const done = ringAt(queue, 3);
+    const packets: Uint8Array[] = [];
+    for (let at = get(tx + CONSUMER); at !== get(tx + PRODUCER); at = (at + 1) >>> 0) {
+      const entry = tx + DESCRIPTORS + (at & (TX_RING_ENTRIES - 1)) * 16;
+      const umemAddress = view.getBigUint64(entry, true);
+      const start = header.framePoolOffset + Number(umemAddress);
+      packets.push(bytes.slice(start, start + get(entry + 8)));
+      if (!complete) continue;
+      set(tx + CONSUMER, at + 1);
+      const producer = get(done + PRODUCER);
+      const slot = done + DESCRIPTORS + (producer & (COMPLETION_RING_ENTRIES - 1)) * 8;
+      view.setBigUint64(slot, umemAddress, true);
+      set(done + PRODUCER, producer + 1);
+    }
+    return packets;
+  }
+
+  const frameMeta = (index: number) =>
+    new FrameMetaView(view, header.frameMetaOffset + index * FRAME_META_BYTES);
+  const socket = (index: number) => new SocketView(view, SOCKETS_OFFSET + index * SOCKET_BYTES);
+  const queueView = (slot: number) => new QueueView(view, QUEUES_OFFSET + slot * QUEUE_BYTES);
+
+  /** Frames by state; the invariant is that they add up, and that the counters agree. */
+  function census(): { free: number; fill: number; transmit: number; queued: number } {
+    const count = [0, 0, 0, 0, 0];
+    for (let index = 0; index < header.freshFrames; index++) {
+      const { state } = frameMeta(index);
+      count[state] = (count[state] ?? 0) + 1;
+    }
+    const [free = 0, held = 0, fill = 0, transmit = 0, queued = 0] = count;
+    const fresh = header.frameCount - header.freshFrames;
+    if (held !== 0) throw new Error(`${held} frames are held by nobody`);
+    if (free !== header.freeFrames) throw new Error(`${free} free, ${header.freeFrames} listed`);
+    if (free + fill + transmit + queued + fresh !== header.frameCount)
+      throw new Error("frames lost");
+    let posted = 0;
+    let inFlight = 0;
+    for (let slot = 0; slot < header.queueHigh; slot++) {
+      posted += queueView(slot).posted;
+      inFlight += queueView(slot).inFlight;
+    }
+    if (posted !== fill) throw new Error(`${posted} posted, ${fill} in state fill`);
+    if (inFlight !== transmit)
+      throw new Error(`${inFlight} in flight, ${transmit} in state transmit`);
+    let waiting = 0;
+    for (let index = 1; index < header.socketHigh; index++) waiting += socket(index).receiveCount;
+    if (waiting !== queued) throw new Error(`${waiting} in queues, ${queued} in state queued`);
+    return { free: free + fresh, fill, transmit, queued };
+  }
+
+  /** Runs poll() until nothing is left. */
+  function poll(budget = 64): number {
+    let handled = 0;
+    while (calls.hasWork() !== 0) {
+      now += 1000n;
+      handled += calls.poll(now, budget);
+    }
+    return handled;
+  }
+
+  let cookies = 0n;
+  function createSocket(): number {
+    cookies += 1n;
+    const index = calls.socketCreate(cookies, 17, 1);
+    if (index < 0) throw new Error(`socketCreate: ${index}`);
+    return index;
+  }
+
+  /** A socket bound to `host` ("0.0.0.0" is the wildcard) and `port`. */
+  function bound(host: string, port: number, ifindex = 0): number {
+    const index = createSocket();
+    const at = host === "0.0.0.0" ? ANY : address(host);
+    const result = calls.socketBind(index, at.hi, at.lo, portNet(port), ifindex);
+    if (result !== 0) throw new Error(`socketBind: ${result}`);
+    return index;
+  }
+
+  /** Connects a bound socket; the destination becomes usable through interface 0. */
+  function connect(index: number, port: number, peer = PEER, peerPort = 4000): void {
+    const local = address(LOCAL);
+    const remote = address(peer);
+    calls.socketConnect(
+      index,
+      local.hi,
+      local.lo,
+      portNet(port),
+      remote.hi,
+      remote.lo,
+      portNet(peerPort),
+    );
+  }
+
+  /** Answers every destination request as exasockd would: through interface 0, known neighbour. */
+  function resolveAll(peer = PEER, mac = PEER_MAC, mtu = 1500): number {
+    const local = address(LOCAL);
+    const hop = address(peer);
+    let count = 0;
+    for (let at = calls.destinationNextRequest(); at >= 0; at = calls.destinationNextRequest()) {
+      calls.destinationResolve(at, 0, local.hi, local.lo, hop.hi, hop.lo, mtu);
+      count += 1;
+    }
+    calls.neighborSet(0, hop.hi, hop.lo, ...macParts(mac), 1);
+    return count;
+  }
+
+  function writePayload(at: number, payload: Uint8Array): void {
+    bytes.set(payload, at);
+  }
+
+  /** sendto() without the system call: udpReserve's result, submitted when there is room. */
+  function send(index: number, payload: Uint8Array, to?: { host: string; port: number }): number {
+    const remote = to ? address(to.host) : ANY;
+    const port = to ? portNet(to.port) : 0;
+    const at = calls.udpReserve(index, remote.hi, remote.lo, port, 0n, 0n, payload.length);
+    if (at <= 0) return at;
+    writePayload(at, payload);
+    calls.udpSubmit();
+    return payload.length;
+  }
+
+  /** recvfrom() without the system call: the oldest datagram, consumed; undefined if none. */
+  function receive(index: number) {
+    const at = calls.udpPeek(index);
+    if (at === 0) return undefined;
+    const meta = new FrameMetaView(view, at);
+    const start = meta.payloadOffset;
+    const datagram = {
+      payload: bytes.slice(start, start + meta.payloadBytes),
+      sourceLo: meta.sourceLo,
+      destinationLo: meta.destinationLo,
+      sourcePortNet: meta.sourcePortNet,
+      ttl: meta.ttl,
+      tos: meta.tos,
+      arrivalNanos: meta.arrivalNanos,
+    };
+    calls.udpConsume(index);
+    return datagram;
+  }
+
+  const slot = addInterface(7, LOCAL_MAC, queues);
+  const local = address(LOCAL);
+  calls.addressAdd(local.hi, local.lo);
+  return {
+    calls,
+    view,
+    bytes,
+    header,
+    slot,
+    addInterface,
+    addQueue,
+    deliver,
+    transmitted,
+    census,
+    poll,
+    createSocket,
+    bound,
+    connect,
+    resolveAll,
+    send,
+    receive,
+    socket,
+    frameMeta,
+    queueView,
+    takePosted,
+    pushDescriptor,
+    ringAt,
+    frameBytes,
+  };
+}
+
+export { CONSUMER, DESCRIPTORS, FrameState, PRODUCER };
