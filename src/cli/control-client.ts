@@ -6,6 +6,8 @@ import { native } from "./native.ts";
 
 const AF_UNIX = 1;
 const SOCK_SEQPACKET = 5;
+const SOL_SOCKET = 1;
+const SO_PEERCRED = 17;
 const MSG_TRUNC = 0x20;
 /** Replies are bounded by the kernel's limit for one packet of this kind, not by us. */
 const REPLY_BYTES_MAX = 1 << 20;
@@ -29,6 +31,14 @@ export function sleepMillis(millis: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, millis);
 }
 
+/** Anybody can bind an abstract address. The uid of who listens unless that is root or ourselves. */
+function strangerAt(fd: number): number | null {
+  const credentials = Buffer.alloc(12);
+  const length = native().getSocketOption(fd, SOL_SOCKET, SO_PEERCRED, credentials);
+  const uid = length === credentials.length ? credentials.readUInt32LE(4) : -1;
+  return uid === 0 || uid === process.geteuid?.() ? null : uid;
+}
+
 /** A connection to exasockd, or null when nobody listens. */
 export class ControlClient {
   readonly #fd: number;
@@ -49,7 +59,12 @@ export class ControlClient {
       sleepMillis(REPLY_INTERVAL_MILLIS);
       result = connect(fd, address);
     }
-    if (result >= 0) return new ControlClient(fd);
+    if (result >= 0) {
+      const stranger = strangerAt(fd);
+      if (stranger === null) return new ControlClient(fd);
+      close(fd);
+      throw new AppError("daemon", `a process of uid ${stranger} took exasockd's address`);
+    }
     close(fd);
     if (result === -errno.ECONNREFUSED) return null;
     throw new AppError("daemon", `could not reach exasockd (${errno.name(-result)})`);

@@ -4,16 +4,15 @@
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import type { Native as Addon } from "../daemon/native.ts";
 import { AppError } from "./errors.ts";
 
-/** Each returns a number >= 0, or -errno. */
-export interface Native {
-  socket(domain: number, type: number, protocol: number): number;
-  bind(fd: number, address: Uint8Array): number;
-  connect(fd: number, address: Uint8Array): number;
-  send(fd: number, data: Uint8Array, fds: number[], address: Uint8Array | null): number;
-  receive(fd: number, into: Uint8Array, flags: number): number;
-  close(fd: number): number;
+/** As in src/daemon/native.ts: each returns a number >= 0, or -errno. */
+export interface Native
+  extends Pick<
+    Addon,
+    "socket" | "bind" | "connect" | "send" | "receive" | "close" | "getSocketOption"
+  > {
   /** 1 when the file has capabilities of its own. The path as bytes. */
   hasCapabilities(path: string): number;
   /** Becomes another program; returns only when that fails. Strings as bytes. */
