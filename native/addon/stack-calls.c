@@ -84,9 +84,16 @@ VOID(destinationResolve, W(0), W(1), a[2], a[3], a[4], a[5], W(6))
 VOID(destinationReject, W(0))
 VOID(neighborSet, W(0), a[1], a[2], W(3), W(4), W(5))
 VOID(destinationsFlush)
-VOID(socketDestroy, W(0))
 RESULT(poll, a[0], W(1))
 RESULT(hasWork)
+
+/* socketForget(cookie): find and destroy in one hold of the lock: the slot may be reused. */
+static uint64_t run_socketForget(const uint64_t *a) {
+  int32_t index = (int32_t)w2c_stack_socketFind(stack, a[0]);
+  if (index <= 0) return 0;
+  w2c_stack_socketDestroy(stack, (uint32_t)index);
+  return 1;
+}
 
 #define CALL(name, result, count) {#name, run_##name, result, count}
 
@@ -109,7 +116,7 @@ static const struct call CALLS[] = {
     CALL(destinationReject, 'v', 1),
     CALL(neighborSet, 'v', 6),
     CALL(destinationsFlush, 'v', 0),
-    CALL(socketDestroy, 'v', 1),
+    CALL(socketForget, 'i', 1),
     CALL(poll, 'u', 2),
     CALL(hasWork, 'u', 0),
 };

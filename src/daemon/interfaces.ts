@@ -124,40 +124,35 @@ export class Interfaces {
   }
 
   async #reconcile(): Promise<void> {
-    let changed = false;
     for (const [ifindex, one] of [...this.#active]) {
       const link = this.#source.links.get(ifindex);
       if (link === undefined) {
         this.#take(ifindex, "it is gone");
-        changed = true;
       } else if (this.#excluded.has(link.name)) {
         this.#take(ifindex, "asked to");
-        changed = true;
       } else if (link.mtu > this.#largestMtu) {
         this.#take(ifindex, `its MTU became ${link.mtu}`);
-        changed = true;
       } else if (link !== one.link) {
         one.update(link);
       }
     }
     for (const link of this.#source.links.values()) {
-      if (!this.#active.has(link.ifindex) && (await this.#tryOpen(link))) changed = true;
+      if (!this.#active.has(link.ifindex)) await this.#tryOpen(link);
     }
     for (const name of this.#named) {
       const exists = [...this.#source.links.values()].some((link) => link.name === name);
       if (!exists && !this.#excluded.has(name)) this.#fail(name, "no such interface");
     }
-    if (changed) this.#onChange();
   }
 
   get #largestMtu(): number {
     return largestMtu(this.#region.header.frameBytes);
   }
 
-  async #tryOpen(link: Link): Promise<boolean> {
+  async #tryOpen(link: Link): Promise<void> {
     const { name } = link;
     const named = this.#named.has(name);
-    if (this.#excluded.has(name) || (!this.#automatic && !named)) return false;
+    if (this.#excluded.has(name) || (!this.#automatic && !named)) return;
     const choice = chooseInterface(link, {
       named,
       hasAddress: this.#source.hasAddress(link.ifindex),
@@ -165,7 +160,7 @@ export class Interfaces {
     });
     if (!choice.usable) {
       if (named) this.#fail(name, choice.reason);
-      return false;
+      return;
     }
     try {
       const virtual = isVirtual(link, driverOf(link));
@@ -175,10 +170,9 @@ export class Interfaces {
       this.#failures.delete(name);
       const { mode, zeroCopy, queues } = opened;
       this.#log.info({ name, mode, zeroCopy, queues: queues.length }, "interface in use");
-      return true;
+      this.#onChange();
     } catch (error) {
       this.#fail(name, (error as Error).message);
-      return false;
     }
   }
 
@@ -192,6 +186,8 @@ export class Interfaces {
     const one = this.#active.get(ifindex);
     if (one === undefined) return;
     this.#active.delete(ifindex);
+    // Before the descriptors close: an event loop must not be left watching them.
+    this.#onChange();
     one.close();
     this.#log.info({ name: one.link.name, reason }, "interface given back");
   }

@@ -31,10 +31,12 @@ export type StackCalls = Pick<
   | "destinationReject"
   | "neighborSet"
   | "destinationsFlush"
-  | "socketDestroy"
   | "poll"
   | "hasWork"
->;
+> & {
+  /** Destroys the socket with this SO_COOKIE, if there is one; 1 if so. */
+  socketForget(cookie: bigint): number;
+};
 
 export interface Native {
   memfdCreate(name: string, bytes: number): number;

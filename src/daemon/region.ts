@@ -72,16 +72,14 @@ export class Region {
     check(native().coreMapWindow(fd, 0n, offset, bytes), "mapping a BPF map");
   }
 
-  /** Handles what is in the rings now. Returns how many packets that were. */
+  /** Handles what is in the rings now. Returns how often it called poll(). */
   pump(): number {
-    let handled = 0;
-    for (let round = 0; round < POLL_ROUNDS_MAX; round++) {
-      const now = process.hrtime.bigint();
-      const count = this.stack.poll(now, POLL_BUDGET);
-      handled += count;
-      if (count < POLL_BUDGET) break;
+    let rounds = 0;
+    while (rounds < POLL_ROUNDS_MAX) {
+      rounds++;
+      if (this.stack.poll(process.hrtime.bigint(), POLL_BUDGET) === 0) break;
     }
-    return handled;
+    return rounds;
   }
 
   /** Address in this process of a region offset: where the kernel finds the frames. */

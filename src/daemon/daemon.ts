@@ -1,0 +1,259 @@
+// exasockd as a whole: what it is made of, and how the parts hear of one another.
+
+import { availableParallelism } from "node:os";
+import { MAX_FRAME_BYTES } from "../../build/gen/layout.ts";
+import { refusalNow } from "./authorisation.ts";
+import { Clients } from "./clients.ts";
+import { type Connection, type Control, Doorbell } from "./control.ts";
+import { Destinations } from "./destinations.ts";
+import { chooseInterface } from "./interface-choice.ts";
+import { Interfaces } from "./interfaces.ts";
+import type { Logger } from "./log.ts";
+import { Mirror } from "./mirror.ts";
+import { native } from "./native.ts";
+import { decodeAddress, decodeLink, encodeDump, RTM_GETADDR, RTM_GETLINK } from "./netlink/route.ts";
+import { NETLINK_ROUTE, NetlinkRequests } from "./netlink/socket.ts";
+import { type DaemonOptions, largestMtu, type PoolSize, sizePool } from "./options.ts";
+import { Pump } from "./pump.ts";
+import { Region } from "./region.ts";
+import { parseRequest, type Request } from "./requests.ts";
+import { Sockets } from "./sockets.ts";
+import { readStatus } from "./status.ts";
+import { loadArrivals } from "./xdp-program.ts";
+
+const RLIMIT_MEMLOCK = 8;
+const RLIM_INFINITY = -1;
+
+const HOUSEKEEPING_MILLIS = 1000;
+/** Every so many rounds of housekeeping the sockets are compared with the kernel's. */
+const RECONCILE_ROUNDS = 5;
+/** Sockets of a program that ended are looked for after this long. */
+const RECONCILE_AFTER_EXIT_MILLIS = 100;
+
+/** The frame pool for the interfaces that will be used. */
+function poolFor(options: DaemonOptions, requests: NetlinkRequests): PoolSize {
+  const dump = (what: string, type: number) =>
+    requests.dump(what, (sequence) => encodeDump(type, sequence));
+  const addresses = dump("listing addresses", RTM_GETADDR).map(decodeAddress);
+  const links = dump("listing links", RTM_GETLINK)
+    .map(decodeLink)
+    .filter((link) => link !== undefined)
+    .filter((link) => {
+      const named = options.interfaces.includes(link.name);
+      if (options.interfaces.length > 0 && !named) return false;
+      const hasAddress = addresses.some((address) => address?.ifindex === link.ifindex);
+      const limit = largestMtu(MAX_FRAME_BYTES);
+      return chooseInterface(link, { named, hasAddress, largestMtu: limit }).usable;
+    });
+  const processors = availableParallelism();
+  const queues = links.map((link) => Math.min(link.rxQueues, processors));
+  const mtus = links.map((link) => link.mtu);
+  return sizePool(options.framePoolBytes, mtus, queues.reduce((sum, count) => sum + count, 0));
+}
+
+export class Daemon {
+  readonly #options: DaemonOptions;
+  readonly #control: Control;
+  readonly #log: Logger;
+  readonly #onStopped: () => void;
+  readonly #startedMillis = performance.now();
+  readonly #requests: NetlinkRequests;
+  readonly #region: Region;
+  readonly #mirror: Mirror;
+  readonly #interfaces: Interfaces;
+  readonly #destinations: Destinations;
+  readonly #sockets: Sockets;
+  readonly #clients: Clients;
+  readonly #pump: Pump;
+  readonly #doorbell: Doorbell;
+  #housekeeping: NodeJS.Timeout | undefined;
+  #rounds = 0;
+  #idleSinceMillis = performance.now();
+  #stopping = false;
+
+  /** `control` is the listening socket: having it is what makes this the only daemon. */
+  constructor(options: DaemonOptions, control: Control, log: Logger, onStopped: () => void) {
+    this.#options = options;
+    this.#control = control;
+    this.#log = log;
+    this.#onStopped = onStopped;
+    native().setLimit(RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
+    this.#requests = new NetlinkRequests(NETLINK_ROUTE);
+    const pool = poolFor(options, this.#requests);
+    const { stack, regionBytes } = options;
+    this.#region = new Region({ stack, regionBytes, pool });
+    const arrivalsProgramFd = loadArrivals(this.#region.arrivalsFd);
+    this.#mirror = this.#createMirror();
+    this.#interfaces = new Interfaces(
+      this.#region,
+      this.#mirror,
+      options.interfaces,
+      log,
+      () => this.#pump.setQueues(this.#interfaces.queues().map(({ fd }) => fd)),
+    );
+    this.#destinations = new Destinations(
+      this.#region,
+      this.#requests,
+      {
+        interfaces: this.#interfaces.active,
+        isLocal: (address) => this.#mirror.isLocal(address),
+      },
+      log,
+    );
+    this.#sockets = new Sockets(this.#region, log);
+    this.#clients = new Clients(
+      this.#region,
+      { arrivalsProgramFd, queues: () => this.#interfaces.queues() },
+      log,
+      () => this.#clientsChanged(),
+    );
+    this.#pump = new Pump(this.#region);
+    this.#doorbell = new Doorbell(stack, () => this.#rung());
+  }
+
+  #createMirror(): Mirror {
+    const { stack } = this.#region;
+    return new Mirror(
+      this.#requests,
+      {
+        addressAdded: (address) => {
+          if (stack.addressAdd(address.hi, address.lo) < 0) {
+            this.#log.warn("no room for another address of this host");
+          }
+        },
+        addressRemoved: (address) => stack.addressRemove(address.hi, address.lo),
+        linksChanged: () => this.#reconcileInterfaces(),
+        routingChanged: () => this.#destinations.flush(),
+        neighborChanged: (one, deleted) => this.#destinations.neighborChanged(one, deleted),
+        neighborsUnknown: () => this.#destinations.neighborsUnknown(),
+      },
+      this.#log,
+    );
+  }
+
+  /** Sets the interfaces up and starts to answer. */
+  async start(): Promise<void> {
+    this.#mirror.resync();
+    await this.#interfaces.reconcile();
+    const { frameBytes, frameCount } = this.#region.header;
+    const names = [...this.#interfaces.active.values()].map((one) => one.link.name);
+    this.#log.info(
+      { stack: this.#options.stack, interfaces: names.join(","), frameBytes, frames: frameCount },
+      "exasockd serves",
+    );
+    if (names.length === 0) this.#log.warn("no interface is in use: programs run on the kernel");
+    this.#control.serve({
+      onRequest: (connection, packet) => this.#answer(connection, packet),
+      onClose: (connection) => this.#clients.leave(connection),
+    });
+    this.#housekeeping = setInterval(() => this.#keepHouse(), HOUSEKEEPING_MILLIS);
+  }
+
+  #reconcileInterfaces(): void {
+    if (this.#stopping) return;
+    this.#interfaces.reconcile().catch((error: unknown) => {
+      this.#log.error({ err: error }, "following a change of the interfaces failed");
+    });
+  }
+
+  #rung(): void {
+    if (this.#destinations.answer()) setImmediate(() => this.#rung());
+    this.#pump.pump();
+  }
+
+  #clientsChanged(): void {
+    this.#pump.setActive(this.#clients.size > 0);
+    this.#idleSinceMillis = performance.now();
+    setTimeout(() => {
+      if (!this.#stopping) this.#sockets.reconcile();
+    }, RECONCILE_AFTER_EXIT_MILLIS);
+  }
+
+  #keepHouse(): void {
+    this.#rounds++;
+    // A doorbell may have been rung while its queue was full.
+    if (this.#region.header.daemonWanted !== 0) this.#rung();
+    this.#destinations.confirmStale();
+    if (this.#rounds % RECONCILE_ROUNDS === 0) this.#sockets.reconcile();
+    const idleMillis = performance.now() - this.#idleSinceMillis;
+    const { idleSeconds } = this.#options;
+    if (this.#clients.size > 0 || idleSeconds === 0 || idleMillis < idleSeconds * 1000) return;
+    void this.stop(`no program for ${idleSeconds} s`);
+  }
+
+  #answer(connection: Connection, packet: Buffer): void {
+    const request = parseRequest(packet);
+    const refused =
+      typeof request === "string" ? request : refusalNow(request.type, connection.peer);
+    if (typeof request === "string" || refused !== undefined) {
+      const { pid, uid } = connection.peer;
+      this.#log.debug({ pid, uid, refused }, "request refused");
+      // What is no request may come from a program as well as from a person's tool: the first
+      // understands only the plain form, and for the second both are errors.
+      const isJoin = typeof request !== "string" && ["join", "queues"].includes(request.type);
+      if (isJoin) connection.send(`error ${refused}\n`);
+      else connection.send(JSON.stringify({ ok: false, error: refused }));
+      return;
+    }
+    this.#serve(connection, request);
+  }
+
+  #serve(connection: Connection, request: Request): void {
+    switch (request.type) {
+      case "join":
+        this.#clients.join(connection, request.build);
+        return;
+      case "queues":
+        this.#clients.sendQueues(connection);
+        return;
+      case "status":
+        connection.send(JSON.stringify(this.#status()));
+        return;
+      case "stop":
+        connection.send(JSON.stringify({ ok: true }));
+        void this.stop(`asked to by pid ${connection.peer.pid}`);
+        return;
+      case "up":
+        this.#finish(connection, this.#interfaces.up(request.interfaces));
+        return;
+      case "down":
+        this.#finish(connection, this.#interfaces.down(request.interfaces, this.#clients.size));
+        return;
+    }
+  }
+
+  #finish(connection: Connection, work: Promise<void>): void {
+    work.then(
+      () => connection.send(JSON.stringify({ ok: true })),
+      (error: Error) => connection.send(JSON.stringify({ ok: false, error: error.message })),
+    );
+  }
+
+  #status() {
+    return readStatus(this.#region, {
+      stack: this.#options.stack,
+      startedMillis: this.#startedMillis,
+      pumping: this.#pump.isWatching,
+      interfaces: this.#interfaces.active.values(),
+      failures: this.#interfaces.failures,
+      clients: this.#clients.list(),
+    });
+  }
+
+  /** Leaves the interfaces as they were found. Idempotent. */
+  async stop(reason: string): Promise<void> {
+    if (this.#stopping) return;
+    this.#stopping = true;
+    this.#log.info({ reason }, "exasockd stops");
+    clearInterval(this.#housekeeping);
+    this.#pump.close();
+    this.#mirror.close();
+    await this.#interfaces.close();
+    this.#sockets.close();
+    this.#doorbell.close();
+    this.#requests.close();
+    // Last: from now on another exasockd may start.
+    this.#control.close();
+    this.#onStopped();
+  }
+}

@@ -1,0 +1,89 @@
+// Someone always pumps: a waiting program does so itself. exasockd looks every few milliseconds
+// whether anybody does, and sleeps on the AF_XDP sockets only while nobody else does: waking it
+// would cost every packet a wake-up that a spinning program does not need.
+
+import { native, type Watch, watch } from "./native.ts";
+import type { Region } from "./region.ts";
+
+const TICK_MILLIS = 10;
+
+export class Pump {
+  readonly #region: Region;
+  #fds: readonly number[] = [];
+  #watches: Watch[] = [];
+  #watching = false;
+  #timer: NodeJS.Timeout | undefined;
+  /** header.pollEpoch at the last tick. */
+  #epoch = 0;
+  /** Calls of poll() by ourselves since then. */
+  #ownPolls = 0;
+
+  constructor(region: Region) {
+    this.#region = region;
+  }
+
+  /** The AF_XDP sockets of all queues; called again when they change. */
+  setQueues(fds: readonly number[]): void {
+    for (const one of this.#watches) native().watchClose(one);
+    this.#fds = fds;
+    this.#watches = this.#fds.map((fd) => watch(fd, () => this.pump()));
+    this.#watching = true;
+    if (this.#timer === undefined) this.#setWatching(false);
+  }
+
+  /** Pumps while there are programs: without them nothing is steered to the stack. */
+  setActive(active: boolean): void {
+    if (active === (this.#timer !== undefined)) return;
+    if (active) {
+      this.#timer = setInterval(() => this.#tick(), TICK_MILLIS);
+      this.#epoch = this.#region.header.pollEpoch;
+      this.#ownPolls = 0;
+    } else {
+      clearInterval(this.#timer);
+      this.#timer = undefined;
+      this.#setWatching(false);
+      this.pump();
+    }
+  }
+
+  /** Handles what the rings hold. */
+  pump(): void {
+    if (this.#region.stack.hasWork() === 0) return;
+    this.#ownPolls += this.#region.pump();
+  }
+
+  /** True while exasockd is the one that pumps. */
+  get isWatching(): boolean {
+    return this.#watching;
+  }
+
+  #tick(): void {
+    const { header } = this.#region;
+    const epoch = header.pollEpoch;
+    const others = (epoch - this.#epoch - this.#ownPolls) >>> 0 !== 0;
+    this.#ownPolls = 0;
+    this.#epoch = epoch;
+    const served = others || this.#region.hasLeader;
+    this.#setWatching(!served);
+    if (served) return;
+    this.pump();
+    this.#epoch = header.pollEpoch;
+    this.#ownPolls = 0;
+  }
+
+  #setWatching(on: boolean): void {
+    if (this.#watching === on) return;
+    this.#watching = on;
+    for (const one of this.#watches) {
+      if (on) native().watchStart(one);
+      else native().watchStop(one);
+    }
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+    for (const one of this.#watches) native().watchClose(one);
+    this.#watches = [];
+  }
+}

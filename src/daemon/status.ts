@@ -1,0 +1,217 @@
+// What `exasockctl status` shows, as one JSON object.
+
+import {
+  INTERFACES_OFFSET,
+  InterfaceView,
+  QueueState,
+  QUEUES_OFFSET,
+  QueueView,
+  RegionHeaderView,
+  SocketState,
+} from "../../build/gen/layout.ts";
+import { BUILD_HASH_TEXT } from "../../build/gen/build-hash.ts";
+import type { AcceleratedInterface } from "./accelerated-interface.ts";
+import { formatStackAddress } from "./address.ts";
+import type { Client } from "./clients.ts";
+import { IFF_RUNNING, IFF_UP } from "./netlink/route.ts";
+import type { Region } from "./region.ts";
+import { regionSockets } from "./sockets.ts";
+import type { XskStatistics } from "./xsk.ts";
+
+/** More sockets than this are counted, not listed: the reply is one packet. */
+export const SOCKETS_LISTED_MAX = 2000;
+
+export interface QueueStatus {
+  readonly queue: number;
+  readonly slot: number;
+  readonly state: string;
+  readonly zeroCopy: boolean;
+  /** Frames with the kernel: to receive into, and being sent. */
+  readonly posted: number;
+  readonly inFlight: number;
+  readonly rxFrames: number;
+  readonly txFrames: number;
+  readonly kernel: XskStatistics;
+}
+
+export interface InterfaceStatus {
+  readonly name: string;
+  readonly ifindex: number;
+  readonly mtu: number;
+  readonly mac: string;
+  readonly up: boolean;
+  readonly kind: string;
+  readonly mode: "native" | "generic";
+  readonly zeroCopy: boolean;
+  readonly queues: QueueStatus[];
+  readonly counters: Record<string, number>;
+}
+
+export interface ProgramStatus {
+  readonly pid: number;
+  readonly uid: number;
+  readonly command: string;
+  readonly slot: number;
+}
+
+export interface SocketStatus {
+  readonly cookie: string;
+  readonly protocol: number;
+  readonly state: string;
+  readonly local: string;
+  readonly remote: string;
+  /** Of the program that made it; 0 when that has ended. */
+  readonly pid: number;
+  readonly queuedDatagrams: number;
+  readonly queuedBytes: number;
+  readonly receiveBufferBytes: number;
+  readonly sendBytes: number;
+  readonly received: number;
+  readonly drops: number;
+  readonly sent: number;
+  readonly sentViaKernel: number;
+}
+
+export interface Status {
+  readonly ok: true;
+  readonly pid: number;
+  readonly stack: string;
+  readonly build: string;
+  readonly uptimeSeconds: number;
+  readonly region: {
+    readonly bytes: number;
+    readonly frameBytes: number;
+    readonly frames: number;
+    readonly freeFrames: number;
+  };
+  /** True while exasockd itself moves the packets because no program waits. */
+  readonly pumping: boolean;
+  readonly interfaces: InterfaceStatus[];
+  /** Why others are not used. */
+  readonly unusable: { readonly name: string; readonly reason: string }[];
+  readonly programs: ProgramStatus[];
+  readonly sockets: SocketStatus[];
+  readonly socketCount: number;
+  readonly counters: Record<string, number>;
+}
+
+export interface StatusSources {
+  readonly stack: string;
+  readonly startedMillis: number;
+  readonly pumping: boolean;
+  readonly interfaces: Iterable<AcceleratedInterface>;
+  readonly failures: ReadonlyMap<string, string>;
+  readonly clients: readonly Client[];
+}
+
+/** Accessors of a generated view, in the order of its fields. */
+function fieldsOf(view: { prototype: object }): string[] {
+  return Object.getOwnPropertyNames(view.prototype).filter((name) => name !== "constructor");
+}
+
+const HEADER_FIELDS = fieldsOf(RegionHeaderView);
+/** The counters are the header's last part. */
+const HEADER_COUNTERS = HEADER_FIELDS.slice(HEADER_FIELDS.indexOf("rxFrames"));
+const INTERFACE_COUNTERS = ["rxFrames", "rxBytes", "txFrames", "txBytes", "rxDrops"];
+
+function countersOf(view: object, names: readonly string[]): Record<string, number> {
+  const fields = view as Record<string, unknown>;
+  return Object.fromEntries(names.map((name) => [name, Number(fields[name])]));
+}
+
+function nameOf(names: Readonly<Record<string, number>>, value: number): string {
+  const found = Object.entries(names).find(([, number]) => number === value);
+  return found ? found[0].toLowerCase() : String(value);
+}
+
+function interfaceStatus(region: Region, one: AcceleratedInterface): InterfaceStatus {
+  const { link } = one;
+  const at = INTERFACES_OFFSET + one.slot * InterfaceView.BYTES;
+  const queues = one.queues.map((xsk): QueueStatus => {
+    const { slot, queueId } = xsk.place;
+    const view = new QueueView(region.view, QUEUES_OFFSET + slot * QueueView.BYTES);
+    return {
+      queue: queueId,
+      slot,
+      state: nameOf(QueueState, view.state),
+      zeroCopy: xsk.isZeroCopy,
+      posted: view.posted,
+      inFlight: view.inFlight,
+      rxFrames: Number(view.rxFrames),
+      txFrames: Number(view.txFrames),
+      kernel: xsk.statistics(),
+    };
+  });
+  return {
+    name: link.name,
+    ifindex: link.ifindex,
+    mtu: link.mtu,
+    mac: (link.mac.toString("hex").match(/../g) ?? []).join(":"),
+    up: (link.flags & IFF_UP) !== 0 && (link.flags & IFF_RUNNING) !== 0,
+    kind: link.kind,
+    mode: one.mode,
+    zeroCopy: queues.every((queue) => queue.zeroCopy),
+    queues,
+    counters: countersOf(new InterfaceView(region.view, at), INTERFACE_COUNTERS),
+  };
+}
+
+/** Network-order port as loaded little-endian. */
+function portOf(portNet: number): number {
+  return ((portNet & 0xff) << 8) | (portNet >> 8);
+}
+
+function socketStatuses(region: Region, clients: readonly Client[]): [SocketStatus[], number] {
+  const pids = new Map(clients.map((client) => [client.slot, client.pid]));
+  const listed: SocketStatus[] = [];
+  let count = 0;
+  for (const { view } of regionSockets(region)) {
+    count++;
+    if (listed.length >= SOCKETS_LISTED_MAX) continue;
+    const local = formatStackAddress({ hi: view.localHi, lo: view.localLo });
+    const remote = formatStackAddress({ hi: view.remoteHi, lo: view.remoteLo });
+    listed.push({
+      cookie: view.cookie.toString(),
+      protocol: view.protocol,
+      state: nameOf(SocketState, view.state),
+      local: `${local}:${portOf(view.localPortNet)}`,
+      remote: view.remotePortNet === 0 ? "" : `${remote}:${portOf(view.remotePortNet)}`,
+      pid: pids.get(view.client) ?? 0,
+      queuedDatagrams: view.receiveCount,
+      queuedBytes: view.receiveBytes,
+      receiveBufferBytes: view.receiveBufferBytes,
+      sendBytes: view.sendBytes,
+      received: Number(view.arrivals),
+      drops: Number(view.drops),
+      sent: Number(view.sent),
+      sentViaKernel: Number(view.sentViaKernel),
+    });
+  }
+  return [listed, count];
+}
+
+/** A snapshot; taken without the lock, so that numbers may be a packet apart. */
+export function readStatus(region: Region, sources: StatusSources): Status {
+  const { header } = region;
+  const [sockets, socketCount] = socketStatuses(region, sources.clients);
+  return {
+    ok: true,
+    pid: process.pid,
+    stack: sources.stack,
+    build: BUILD_HASH_TEXT,
+    uptimeSeconds: Math.round((performance.now() - sources.startedMillis) / 1000),
+    region: {
+      bytes: region.bytes,
+      frameBytes: header.frameBytes,
+      frames: header.frameCount,
+      freeFrames: region.freeFrames,
+    },
+    pumping: sources.pumping,
+    interfaces: [...sources.interfaces].map((one) => interfaceStatus(region, one)),
+    unusable: [...sources.failures].map(([name, reason]) => ({ name, reason })),
+    programs: sources.clients.map(({ pid, uid, command, slot }) => ({ pid, uid, command, slot })),
+    sockets,
+    socketCount,
+    counters: countersOf(header, HEADER_COUNTERS),
+  };
+}
