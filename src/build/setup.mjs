@@ -90,7 +90,7 @@ function installPackages(needs) {
   if (packages.length === 0) return;
   const list = packages.join(" ");
   const isPossible = process.getuid?.() === 0 && isOnPath("apt-get");
-  if (!isPossible) fail(`missing: run as root: apt-get install ${list}`);
+  if (!isPossible) fail(`packages are missing; run as root: apt-get install ${list}`);
   console.log(`setup: installing ${list}`);
   const quiet = { DEBIAN_FRONTEND: "noninteractive" };
   const options = ["-qq", "-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3"];

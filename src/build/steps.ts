@@ -40,34 +40,38 @@ export type Outcome = "ran" | "fresh" | "failed" | "blocked";
 
 const STAMPS = fromRoot("build/stamps");
 const PARALLEL_STEPS = 2;
+/** File times come from a clock that ticks with the scheduler: up to 10 ms behind Date.now(). */
+const CLOCK_SLACK_MILLIS = 20;
 
 /** Runs the steps, two at a time, each after those that it names; reports every failure. */
 export async function runSteps(
   steps: Step[],
   log: (line: string) => void,
+  stamps = STAMPS,
 ): Promise<Map<string, Outcome>> {
   const chain = hashFiles(chainFiles());
   const outcomes = new Map<string, Outcome>();
-  const pending = [...steps];
+  const pending = new Set(steps);
   const running = new Set<Promise<void>>();
+  const names = new Set(steps.map((step) => step.name));
   const start = (step: Step) => {
-    const work = runStep(step, chain, outcomes, log).finally(() => running.delete(work));
+    pending.delete(step);
+    const stamp = join(stamps, `${step.name.replaceAll("/", "-")}.json`);
+    const work = runStep(step, stamp, chain, outcomes, log).finally(() => running.delete(work));
     running.add(work);
   };
-  while (pending.length > 0 || running.size > 0) {
-    for (const step of [...pending]) {
-      if (running.size >= PARALLEL_STEPS) break;
-      const known = step.after.filter((name) => steps.some((one) => one.name === name));
-      if (!known.every((name) => outcomes.has(name))) continue;
-      pending.splice(pending.indexOf(step), 1);
-      const blocked = known.some((name) => isFailure(outcomes.get(name)));
-      if (blocked) outcomes.set(step.name, "blocked");
-      else start(step);
+  while (pending.size > 0 || running.size > 0) {
+    const before = pending.size;
+    for (const step of pending) {
+      const needed = step.after.filter((name) => names.has(name));
+      if (!needed.every((name) => outcomes.has(name))) continue;
+      if (needed.some((name) => isFailure(outcomes.get(name)))) {
+        outcomes.set(step.name, "blocked");
+        pending.delete(step);
+      } else if (running.size < PARALLEL_STEPS) start(step);
     }
-    if (running.size === 0 && pending.length > 0) {
-      const isReady = (one: Step) => one.after.every((name) => outcomes.has(name));
-      if (!pending.some(isReady)) throw new BuildError("build steps wait for one another");
-    } else await Promise.race(running);
+    if (running.size > 0) await Promise.race(running);
+    else if (pending.size === before) throw new BuildError("build steps wait for one another");
   }
   return outcomes;
 }
@@ -78,25 +82,25 @@ function isFailure(outcome: Outcome | undefined): boolean {
 
 async function runStep(
   step: Step,
+  stampPath: string,
   chain: string,
   outcomes: Map<string, Outcome>,
   log: (line: string) => void,
 ): Promise<void> {
-  const stampPath = join(STAMPS, `${step.name.replaceAll("/", "-")}.json`);
   const settings = `${chain} ${step.settings}`;
   if (isFresh(step, stampPath, settings)) {
     outcomes.set(step.name, "fresh");
     return;
   }
   const started = performance.now();
-  const startedAtMillis = Date.now();
+  const safeMillis = Date.now() - CLOCK_SLACK_MILLIS;
   try {
     for (const output of step.outputs) mkdirSync(dirname(output), { recursive: true });
     const more = await step.run();
     const inputs = [...new Set([...step.inputs, ...more])].sort();
     const stamp: Stamp = { key: hashFiles(inputs, settings), inputs };
     // Without a stamp the step runs again: an input was edited while it was being read.
-    if (inputs.every((input) => statSync(input).mtimeMs < startedAtMillis || isBuilt(input))) {
+    if (inputs.every((input) => statSync(input).mtimeMs < safeMillis || isBuilt(input))) {
       writeAtomically(stampPath, JSON.stringify(stamp));
     } else rmSync(stampPath, { force: true });
     outcomes.set(step.name, "ran");
