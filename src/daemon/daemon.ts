@@ -11,7 +11,13 @@ import { Interfaces } from "./interfaces.ts";
 import type { Logger } from "./log.ts";
 import { Mirror } from "./mirror.ts";
 import { native } from "./native.ts";
-import { decodeAddress, decodeLink, encodeDump, RTM_GETADDR, RTM_GETLINK } from "./netlink/route.ts";
+import {
+  decodeAddress,
+  decodeLink,
+  encodeDump,
+  RTM_GETADDR,
+  RTM_GETLINK,
+} from "./netlink/route.ts";
 import { NETLINK_ROUTE, NetlinkRequests } from "./netlink/socket.ts";
 import { type DaemonOptions, largestMtu, type PoolSize, sizePool } from "./options.ts";
 import { Pump } from "./pump.ts";
@@ -48,7 +54,11 @@ function poolFor(options: DaemonOptions, requests: NetlinkRequests): PoolSize {
   const processors = availableParallelism();
   const queues = links.map((link) => Math.min(link.rxQueues, processors));
   const mtus = links.map((link) => link.mtu);
-  return sizePool(options.framePoolBytes, mtus, queues.reduce((sum, count) => sum + count, 0));
+  return sizePool(
+    options.framePoolBytes,
+    mtus,
+    queues.reduce((sum, count) => sum + count, 0),
+  );
 }
 
 export class Daemon {
@@ -84,12 +94,8 @@ export class Daemon {
     this.#region = new Region({ stack, regionBytes, pool });
     const arrivalsProgramFd = loadArrivals(this.#region.arrivalsFd);
     this.#mirror = this.#createMirror();
-    this.#interfaces = new Interfaces(
-      this.#region,
-      this.#mirror,
-      options.interfaces,
-      log,
-      () => this.#pump.setQueues(this.#interfaces.queues().map(({ fd }) => fd)),
+    this.#interfaces = new Interfaces(this.#region, this.#mirror, options.interfaces, log, () =>
+      this.#pump.setQueues(this.#interfaces.queues().map(({ fd }) => fd)),
     );
     this.#destinations = new Destinations(
       this.#region,

@@ -54,12 +54,7 @@ export class Destinations {
   /** Next hops of the stack's destinations. */
   readonly #hops = new Map<string, Hop>();
 
-  constructor(
-    region: Region,
-    requests: NetlinkRequests,
-    sources: DestinationSources,
-    log: Logger,
-  ) {
+  constructor(region: Region, requests: NetlinkRequests, sources: DestinationSources, log: Logger) {
     this.#region = region;
     this.#requests = requests;
     this.#sources = sources;

@@ -5,7 +5,7 @@ import { stackAddressOf } from "./address.ts";
 import type { Logger } from "./log.ts";
 import type { NetlinkMessage } from "./netlink/message.ts";
 import * as rt from "./netlink/route.ts";
-import { NETLINK_ROUTE, NetlinkEvents, NetlinkRequests } from "./netlink/socket.ts";
+import { NETLINK_ROUTE, NetlinkEvents, type NetlinkRequests } from "./netlink/socket.ts";
 import type { LinkSource } from "./interfaces.ts";
 
 /** Who has to know. Called after the mirror has changed. */

@@ -90,7 +90,10 @@ const size = (text: string): number => {
 export function commandLineOptions(): Option[] {
   return [
     new Option("--stack <name>", "name of the stack").default(STACK_DEFAULT),
-    new Option("--interfaces <a,b>", "interfaces to use; all Ethernet ones with an address if absent")
+    new Option(
+      "--interfaces <a,b>",
+      "interfaces to use; all Ethernet ones with an address if absent",
+    )
       .default([] as string[], "all")
       .argParser((text) => text.split(",").filter((name) => name !== "")),
     new Option("--region-bytes <size>", "shared memory, touched only as used")

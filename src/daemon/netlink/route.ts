@@ -232,13 +232,7 @@ function neighborHead(ifindex: number, flags: number): Buffer {
 /** Asks for one neighbour entry. */
 export function encodeNeighborGet(sequence: number, ifindex: number, address: Buffer): Buffer {
   const attribute = encodeAttribute(NDA_DST, address);
-  return encodeMessage(
-    RTM_GETNEIGH,
-    NLM_F_REQUEST,
-    sequence,
-    neighborHead(ifindex, 0),
-    attribute,
-  );
+  return encodeMessage(RTM_GETNEIGH, NLM_F_REQUEST, sequence, neighborHead(ifindex, 0), attribute);
 }
 
 /**
