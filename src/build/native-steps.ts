@@ -2,6 +2,7 @@
 
 import { existsSync, readFileSync, renameSync } from "node:fs";
 import { basename } from "node:path";
+import { readCalls } from "./calls.ts";
 import { BuildError } from "./errors.ts";
 import { fromRoot, ROOT } from "./paths.ts";
 import { needTool, runTool, toolVersion } from "./run-tool.ts";
@@ -20,7 +21,17 @@ const INCLUDES = ["native/core", "native/shim", "native/addon"].map(
 const SYSTEM_INCLUDES = ["build", "build/gen", "node_modules/node-api-headers/include"].flatMap(
   (path) => ["-isystem", fromRoot(path)],
 );
-const C_FLAGS = ["-std=gnu11", "-g", "-fPIC", "-fvisibility=hidden", "-fno-plt", ...WARNINGS];
+// Empty, as a file's own #define has it.
+const EXTENSIONS = ["-std=gnu11", "-D_GNU_SOURCE="];
+const C_FLAGS = [
+  ...EXTENSIONS,
+  "-ferror-limit=5",
+  "-g",
+  "-fPIC",
+  "-fvisibility=hidden",
+  "-fno-plt",
+  ...WARNINGS,
+];
 // The instance's memory is bytes that the stack and C see as different types.
 const OPTIMISED = ["-O2", "-fno-strict-aliasing"];
 const CORE_OPTIMISED = ["-O3", "-fno-strict-aliasing", "-fno-math-errno"];
@@ -128,13 +139,6 @@ function linkStep(name: string, objects: Step[], flags: string[], libraries: str
   };
 }
 
-/** Names of the libc functions in calls.def, in its order. */
-export function interposedNames(calls: string): string[] {
-  const withoutComments = calls.replace(/\/\*[\s\S]*?\*\//g, "");
-  const names = withoutComments.matchAll(/^\s*CALL\w*\(\s*[^,]+,\s*(\w+)\s*,/gm);
-  return [...names].map((match) => match[1] ?? "");
-}
-
 function exportsMapStep(): Step {
   return {
     name: "exports.map",
@@ -143,7 +147,7 @@ function exportsMapStep(): Step {
     outputs: [EXPORTS_MAP],
     settings: "",
     async run() {
-      const names = interposedNames(readFileSync(CALLS, "utf8"));
+      const names = readCalls(readFileSync(CALLS, "utf8")).map((one) => one.name);
       if (names.length === 0) throw new BuildError("native/shim/calls.def names no function");
       const lines = names.map((name) => `    ${name};`).join("\n");
       writeAtomically(EXPORTS_MAP, `{\n  global:\n${lines}\n  local:\n    *;\n};\n`);

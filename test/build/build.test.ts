@@ -3,7 +3,7 @@ import { execFileSync, spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { describe, it } from "node:test";
 import { allSteps } from "../../src/build/all-steps.ts";
-import { interposedNames } from "../../src/build/native-steps.ts";
+import { readCalls } from "../../src/build/calls.ts";
 import { fromRoot, ROOT } from "../../src/build/paths.ts";
 import { needTool } from "../../src/build/run-tool.ts";
 import { blankForceReads } from "../../src/build/wasm2c.ts";
@@ -63,14 +63,27 @@ CALL(int, socket, (int domain, int type, int protocol), (domain, type, protocol)
      ALWAYS, socket, SYS_socket)
 CALL(ssize_t, __recv_chk, (int fd), (fd), FD, recv_chk, NONE)
 `;
-    assert.deepEqual(interposedNames(table), ["socket", "__recv_chk"]);
+    const [first, second] = readCalls(table);
+    assert.deepEqual(first, {
+      name: "socket",
+      prototype: "int domain, int type, int protocol",
+      kind: "ALWAYS",
+      handler: "socket",
+      systemCall: "SYS_socket",
+    });
+    assert.equal(second?.name, "__recv_chk");
+    assert.equal(second?.systemCall, undefined);
+  });
+
+  it("reports an entry with a missing part", () => {
+    assert.throws(() => readCalls("CALL(int, dup, (int fd), (fd), FD, dup)"), /dup has 6 parts/);
   });
 
   it("is what the library exports, and nothing else", () => {
-    const calls = interposedNames(readFileSync(fromRoot("native/shim/calls.def"), "utf8"));
+    const calls = readCalls(readFileSync(fromRoot("native/shim/calls.def"), "utf8"));
     const args = ["-D", "--defined-only", "--format=posix", fromRoot("build/libexasock.so")];
     const lines = execFileSync("nm", args, { encoding: "utf8" }).trim().split("\n");
     const exported = lines.map((line) => line.split(" ")[0] ?? "");
-    assert.deepEqual(exported.sort(), [...new Set(calls)].sort());
+    assert.deepEqual(exported.sort(), calls.map((one) => one.name).sort());
   });
 });
