@@ -372,16 +372,16 @@ export class Calls {
     fd: number,
     count: number,
     options: { size?: number; flags?: Flags; limitMillis?: number } = {},
-  ): Promise<Reply> {
+  ): Promise<Reply & { texts: string[] }> {
     const { size = 2048, flags = 0, limitMillis = -1 } = options;
     const spaces = Array.from({ length: count }, () => messages.receiveSpace(this.libc, [size], 0));
     const at = this.libc.put(
       Buffer.concat(spaces.map(({ header }) => Buffer.concat([header, Buffer.alloc(8)]))),
     );
     const limit = limitMillis < 0 ? 0 : this.libc.put(memory.timespec(limitMillis));
+    const texts: string[] = [];
     const show = async (result: number) => {
       const lengths = await messages.lengths(this.libc, at, result);
-      const texts: string[] = [];
       for (const [i, space] of spaces.slice(0, result).entries()) {
         const header = at + i * memory.MMSGHDR_BYTES;
         texts.push((await messages.readHeader(this.state, header, space, lengths[i] ?? 0)).text);
@@ -389,7 +389,8 @@ export class Calls {
       return texts.join("; ");
     };
     const label = `${fd}, ${count}, ${flags}, ${limitMillis} ms`;
-    return await this.make("recvmmsg", [fd, at, count, numberOf(flags), limit], label, show);
+    const args = [fd, at, count, numberOf(flags), limit];
+    return { ...(await this.make("recvmmsg", args, label, show)), texts };
   }
 
   // --- options ---

@@ -102,18 +102,21 @@ export async function epollWait(
   limitMillis: number,
   name: "epoll_wait" | "epoll_pwait" | "epoll_pwait2" = "epoll_wait",
   eventsMax = 8,
-): Promise<Reply> {
+): Promise<Reply & { descriptors: number[] }> {
   const at = calls.libc.reserve(eventsMax * memory.EPOLL_EVENT_BYTES);
   const limit = name === "epoll_pwait2" ? timespecAt(calls, limitMillis) : limitMillis;
   const args = [epoll, at, eventsMax, limit, 0];
   const label = `${epoll}, ${eventsMax} events, ${limitMillis} ms`;
-  return await calls.make(name, args, label, async (count) => {
+  const descriptors: number[] = [];
+  const reply = await calls.make(name, args, label, async (count) => {
     const bytes = await calls.libc.peek(at, count * memory.EPOLL_EVENT_BYTES);
     const events = Array.from({ length: count }, (_, i) => {
       const from = i * memory.EPOLL_EVENT_BYTES;
+      descriptors.push(bytes.readUInt32LE(from + 4));
       return `${bytes.readUInt32LE(from + 4)}:${namesOf(bytes.readUInt32LE(from), "EPOLL")}`;
     });
     // The kernel promises no order between descriptors.
     return `[${events.sort().join(" ")}]`;
   });
+  return { ...reply, descriptors };
 }
