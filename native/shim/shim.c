@@ -48,12 +48,12 @@ void shim_resolve_all(void) {
 
 #define BY_STATE(type, name, prototype, arguments, handler, state)                           \
   EXPORTED(type, name, prototype) {                                                          \
-    if (LIKELY(fd_is_plain(fd)) || (fd_state[fd] != state && !fd_is(&fd, state))) \
-      return real.name arguments;           \
+    if (LIKELY(fd_is_plain(fd))) return real.name arguments;                                 \
+    if (fd_state[fd] != state && !fd_is(&fd, state)) return real.name arguments;             \
     if (LIKELY(!process.trace)) return shim_##handler arguments;                             \
-    type result = shim_##handler arguments;                                                  \
-    trace_result(#name, fd, (long)result);                                                   \
-    return result;                                                                           \
+    type returned = shim_##handler arguments;                                                \
+    trace_result(#name, fd, (long)returned);                                                 \
+    return returned;                                                                         \
   }
 #define BODY_SOCKET(type, name, prototype, arguments, handler) \
   BY_STATE(type, name, prototype, arguments, handler, FD_SOCKET)
@@ -72,9 +72,9 @@ void shim_resolve_all(void) {
 #define BODY_RESOLVER(type, name, prototype, arguments, handler) \
   EXPORTED(type, name, prototype) {                              \
     self.resolving++;                                            \
-    type result = real.name arguments;                           \
+    type returned = real.name arguments;                         \
     self.resolving--;                                            \
-    return result;                                               \
+    return returned;                                             \
   }
 #define BODY_ASM(type, name, prototype, arguments, handler) \
   extern type call_##name prototype __asm__(#name);

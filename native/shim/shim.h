@@ -295,9 +295,9 @@ static inline uint64_t socket_interest(const struct Endpoint *endpoint) {
   return 1ull << (endpoint->index & 63);
 }
 
-/* Readiness of an epoll instance's accelerated members, and what to sleep on for them. */
-bool epoll_ready(struct Epoll *epoll, uint64_t *interest);
-void epoll_accelerated(int fd, struct Endpoint *endpoint);
+/* True if an epoll instance has an accelerated member that is ready; for poll() on its descriptor. */
+bool epoll_ready(struct Epoll *epoll);
+/* Removes a socket whose last descriptor is being closed from every epoll instance. */
 void epoll_forget(const struct Endpoint *endpoint);
 void epoll_reference(struct Epoll *epoll);
 void epoll_drop(struct Epoll *epoll);

@@ -189,13 +189,13 @@ static uint64_t mapped(struct in_addr address) {
 
 static bool has_peer(int fd, struct sockaddr_in *peer) {
   socklen_t bytes = sizeof *peer;
-  return real.getpeername(fd, (struct sockaddr *)peer, &bytes) == 0;
+  return getpeername(fd, (struct sockaddr *)peer, &bytes) == 0;
 }
 
 /* The kernel socket's address. NULL, or why the stack has no use for it. */
 static const char *local_address(int fd, struct sockaddr_in *local) {
   socklen_t bytes = sizeof *local;
-  if (real.getsockname(fd, (struct sockaddr *)local, &bytes) != 0) return "it has no address";
+  if (getsockname(fd, (struct sockaddr *)local, &bytes) != 0) return "it has no address";
   uint32_t address = ntohl(local->sin_addr.s_addr);
   if (address >> 24 == 127) return "bound to loopback";
   return address >> 28 >= 14 ? "bound to a multicast or broadcast address" : NULL;
@@ -254,7 +254,6 @@ bool socket_accelerate(int fd, struct Endpoint *endpoint) {
   const char *why = enter_stack(fd, endpoint);
   if (why == NULL) {
     if (process.debug) say("enabled bypass on fd %d", fd);
-    epoll_accelerated(fd, endpoint);
   } else {
     if (process.debug) say("fd %d stays on the kernel: %s", fd, why);
     endpoint->released = true;
@@ -332,7 +331,7 @@ int shim_connect(int fd, const struct sockaddr *address, socklen_t bytes) {
   if (dissolves && !socket_is_accelerated(endpoint)) return 0;
   struct sockaddr_in local = {0};
   socklen_t room = sizeof local;
-  real.getsockname(fd, (struct sockaddr *)&local, &room);
+  getsockname(fd, (struct sockaddr *)&local, &room);
   if (local.sin_port != 0) return follow(fd, endpoint);
   /* A port that connect had chosen is free again: the socket is as new. */
   if (endpoint->shared) socket_release(fd, endpoint, "disconnected");

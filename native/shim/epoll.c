@@ -1,0 +1,343 @@
+/*
+ * epoll with accelerated members. The kernel's registration of the twin stays, without EPOLLOUT;
+ * beside it each instance keeps a list of its members that the stack may know. epoll_wait asks
+ * both and merges what concerns the same member, found by the program's own data.
+ *
+ * One lock for all lists, held for a scan: handlers of signals wait meanwhile.
+ */
+#include "shim.h"
+
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/un.h>
+
+#define IN_EVENTS ((uint32_t)(EPOLLIN | EPOLLRDNORM))
+#define OUT_EVENTS ((uint32_t)(EPOLLOUT | EPOLLWRNORM))
+#define KERNEL_ASK_NANOS 20000u
+
+struct Member {
+  int fd;
+  struct Endpoint *endpoint;
+  struct epoll_event event;
+  /* What was reported last, for EPOLLET. */
+  uint64_t arrivals;
+  uint32_t blockedSends;
+  bool reportedOut;
+  bool reportedError;
+  /* After EPOLLONESHOT, until EPOLL_CTL_MOD. */
+  bool disarmed;
+  /* The kernel's registration lacks EPOLLOUT: the stack reports it. */
+  bool withoutOut;
+};
+
+struct Epoll {
+  struct Epoll *next;
+  uint32_t references;
+  uint32_t count;
+  uint32_t room;
+  /* Where the next scan begins, so that nobody starves. */
+  uint32_t cursor;
+  struct Member *members;
+  uint64_t askedNanos;
+  /* Waiter that sleeps in it: rung when a member is added. */
+  _Atomic uint32_t sleeper;
+};
+
+static struct Epoll *all;
+static atomic_flag lock = ATOMIC_FLAG_INIT;
+
+static void acquire(void) {
+  hold();
+  while (atomic_flag_test_and_set_explicit(&lock, memory_order_acquire)) sched_yield();
+}
+
+static void release(void) {
+  atomic_flag_clear_explicit(&lock, memory_order_release);
+  unhold();
+}
+
+void epoll_after_fork(void) { atomic_flag_clear(&lock); }
+
+void epoll_reference(struct Epoll *epoll) {
+  acquire();
+  epoll->references++;
+  release();
+}
+
+void epoll_drop(struct Epoll *epoll) {
+  acquire();
+  bool last = --epoll->references == 0;
+  for (struct Epoll **at = &all; last && *at != NULL; at = &(*at)->next) {
+    if (*at != epoll) continue;
+    *at = epoll->next;
+    break;
+  }
+  release();
+  if (!last) return;
+  free(epoll->members);
+  free(epoll);
+}
+
+static void remove_member(struct Epoll *epoll, uint32_t at) {
+  epoll->members[at] = epoll->members[--epoll->count];
+}
+
+void epoll_forget(const struct Endpoint *endpoint) {
+  if (all == NULL) return;
+  acquire();
+  for (struct Epoll *epoll = all; epoll != NULL; epoll = epoll->next) {
+    for (uint32_t i = epoll->count; i > 0; i--) {
+      if (epoll->members[i - 1].endpoint == endpoint) remove_member(epoll, i - 1);
+    }
+  }
+  release();
+}
+
+static struct Member *find_member(struct Epoll *epoll, int fd) {
+  for (uint32_t i = 0; i < epoll->count; i++) {
+    if (epoll->members[i].fd == fd) return &epoll->members[i];
+  }
+  return NULL;
+}
+
+static struct Member *add_member(int fd) {
+  struct Epoll *epoll = fd_epoll(fd);
+  if (epoll == NULL) {
+    epoll = calloc(1, sizeof *epoll);
+    if (epoll == NULL) return NULL;
+    epoll->references = 1;
+    epoll->next = all;
+    all = epoll;
+    fd_set_epoll(fd, epoll);
+  }
+  if (epoll->count == epoll->room) {
+    uint32_t room = epoll->room == 0 ? 8 : epoll->room * 2;
+    struct Member *members = realloc(epoll->members, room * sizeof *members);
+    if (members == NULL) return NULL;
+    epoll->members = members;
+    epoll->room = room;
+  }
+  return &epoll->members[epoll->count++];
+}
+
+/* Brings the kernel's registration in line with who reports EPOLLOUT. */
+static void sync_kernel(int fd, struct Member *member) {
+  bool accelerated = socket_is_accelerated(member->endpoint);
+  if (accelerated == member->withoutOut || member->disarmed) return;
+  struct epoll_event event = member->event;
+  if (accelerated) event.events &= ~OUT_EVENTS;
+  real.epoll_ctl(fd, EPOLL_CTL_MOD, member->fd, &event);
+  member->withoutOut = accelerated;
+}
+
+/* A sleeper in the instance does not know of the change. */
+static void wake_sleeper(struct Epoll *epoll) {
+  uint32_t waiter = atomic_exchange(&epoll->sleeper, 0);
+  if (waiter == 0 || process.wires.bell < 0) return;
+  struct sockaddr_un name;
+  socklen_t bytes = core_bell_address(&name, process.stackName, waiter);
+  real.sendto(process.wires.bell, "", 1, MSG_DONTWAIT, (struct sockaddr *)&name, bytes);
+}
+
+int shim_epoll_ctl(int fd, int operation, int target, struct epoll_event *event) {
+  struct Endpoint *endpoint = fd_socket(target);
+  if (LIKELY(endpoint == NULL) || fd_borrowed() || (unsigned)fd >= FD_MAX) {
+    return real.epoll_ctl(fd, operation, target, event);
+  }
+  struct epoll_event kernels = {0};
+  bool accelerated = socket_is_accelerated(endpoint);
+  if (event != NULL && operation != EPOLL_CTL_DEL) {
+    kernels = *event;
+    if (accelerated) kernels.events &= ~OUT_EVENTS;
+  }
+  int result = real.epoll_ctl(fd, operation, target, event != NULL ? &kernels : NULL);
+  if (result != 0) return result;
+  int saved = errno;
+  acquire();
+  struct Epoll *epoll = fd_epoll(fd);
+  struct Member *member = epoll != NULL ? find_member(epoll, target) : NULL;
+  if (operation == EPOLL_CTL_DEL) {
+    if (member != NULL) remove_member(epoll, (uint32_t)(member - epoll->members));
+  } else {
+    if (member == NULL) member = add_member(fd);
+    if (member != NULL) {
+      *member = (struct Member){
+          .fd = target, .endpoint = endpoint, .event = *event, .withoutOut = accelerated};
+    }
+    if (fd_epoll(fd) != NULL) wake_sleeper(fd_epoll(fd));
+  }
+  release();
+  errno = saved;
+  return 0;
+}
+
+/* What the stack has for a member now. Unless `peek`, it counts as reported. */
+static uint32_t member_events(struct Member *member, bool peek) {
+  struct Endpoint *endpoint = member->endpoint;
+  uint32_t wanted = member->event.events;
+  if (member->disarmed || endpoint->index == 0) return 0;
+  uint32_t bits = socket_ready(endpoint);
+  uint32_t events = 0;
+  bool edges = (wanted & EPOLLET) != 0;
+  uint64_t arrivals = region_socket(endpoint->index)->arrivals;
+  bool error = (bits & EPOLLERR) != 0;
+  bool in = (bits & EPOLLIN) != 0 && (!edges || arrivals != member->arrivals || error);
+  bool out = (bits & EPOLLOUT) != 0 &&
+             (!edges || !member->reportedOut || endpoint->blockedSends != member->blockedSends);
+  if (in) events |= wanted & IN_EVENTS;
+  if (out) events |= wanted & OUT_EVENTS;
+  if (error && (!edges || !member->reportedError)) events |= EPOLLERR;
+  if (peek) return events;
+  if (in) member->arrivals = arrivals;
+  member->reportedError = error;
+  if (out) {
+    member->reportedOut = true;
+    member->blockedSends = endpoint->blockedSends;
+  }
+  return events;
+}
+
+bool epoll_ready(struct Epoll *epoll) {
+  bool ready = false;
+  acquire();
+  for (uint32_t i = 0; i < epoll->count && !ready; i++) {
+    ready = member_events(&epoll->members[i], true) != 0;
+  }
+  release();
+  return ready;
+}
+
+struct EpollWaiting {
+  int fd;
+  struct epoll_event *events;
+  int room;
+};
+
+/* One pass over the members. Returns the events written; says if the kernel is worth asking. */
+static int scan(const struct EpollWaiting *waiting, struct Epoll *epoll, uint64_t now, bool *ask) {
+  int found = 0;
+  uint32_t start = epoll->count != 0 ? epoll->cursor % epoll->count : 0;
+  for (uint32_t n = 0; n < epoll->count; n++) {
+    struct Member *member = &epoll->members[(start + n) % epoll->count];
+    sync_kernel(waiting->fd, member);
+    if (member->endpoint->index != 0 && socket_twin_worth(member->endpoint, now)) *ask = true;
+    if (found == waiting->room) continue;
+    uint32_t events = member_events(member, false);
+    if (events == 0) continue;
+    waiting->events[found++] = (struct epoll_event){events, member->event.data};
+    epoll->cursor = (start + n + 1) % epoll->count;
+    if ((member->event.events & EPOLLONESHOT) == 0) continue;
+    /* Fired: the kernel's half must not fire as well. */
+    struct epoll_event nothing = {EPOLLONESHOT, member->event.data};
+    real.epoll_ctl(waiting->fd, EPOLL_CTL_MOD, member->fd, &nothing);
+    member->disarmed = true;
+  }
+  return found;
+}
+
+static struct Member *member_by_data(struct Epoll *epoll, uint64_t data) {
+  for (uint32_t i = 0; i < epoll->count; i++) {
+    if (epoll->members[i].event.data.u64 == data) return &epoll->members[i];
+  }
+  return NULL;
+}
+
+/* Adds the kernel's events to `found` of the stack's. Returns all, or -errno. */
+static int add_kernel(const struct EpollWaiting *waiting, struct Epoll *epoll, int found,
+                      uint64_t now) {
+  struct epoll_event *events = waiting->events;
+  int more = waiting->room > found
+                 ? real.epoll_wait(waiting->fd, events + found, waiting->room - found, 0)
+                 : 0;
+  if (more < 0) return found > 0 ? found : -errno;
+  for (uint32_t i = 0; more == 0 && waiting->room > found && i < epoll->count; i++) {
+    struct Member *member = &epoll->members[i];
+    bool levels = (member->event.events & (EPOLLET | EPOLLONESHOT)) == 0;
+    if (levels && (member->event.events & EPOLLIN) != 0 && member->endpoint->index != 0) {
+      socket_twin_empty(member->endpoint, now);
+    }
+  }
+  int total = found;
+  for (int i = found; i < found + more; i++) {
+    struct Member *member = member_by_data(epoll, events[i].data.u64);
+    if (member != NULL && (member->event.events & EPOLLONESHOT) != 0) member->disarmed = true;
+    int same = 0;
+    while (same < found && events[same].data.u64 != events[i].data.u64) same++;
+    if (member != NULL && same < found) events[same].events |= events[i].events;
+    else events[total++] = events[i];
+  }
+  return total;
+}
+
+static int try_epoll(void *context, uint64_t now, bool askKernel) {
+  const struct EpollWaiting *waiting = context;
+  stack_pump(now);
+  acquire();
+  struct Epoll *epoll = fd_epoll(waiting->fd);
+  if (epoll == NULL) {
+    release();
+    return -EBADF;
+  }
+  if (self.armed) atomic_store(&epoll->sleeper, self.waiter);
+  int found = scan(waiting, epoll, now, &askKernel);
+  if (askKernel || now - epoll->askedNanos > KERNEL_ASK_NANOS) {
+    epoll->askedNanos = now;
+    found = add_kernel(waiting, epoll, found, now);
+  }
+  release();
+  return found;
+}
+
+/* Whether the kernel's answer alone would do. */
+static bool is_kernels(int fd, int room) {
+  bool only = true;
+  acquire();
+  struct Epoll *epoll = fd_epoll(fd);
+  for (uint32_t i = 0; epoll != NULL && i < epoll->count; i++) {
+    if (epoll->members[i].endpoint->index != 0) only = false;
+    sync_kernel(fd, &epoll->members[i]);
+  }
+  release();
+  return only || room <= 0;
+}
+
+static int wait_for_events(int fd, struct epoll_event *events, int room, uint64_t deadline,
+                           const sigset_t *mask) {
+  struct EpollWaiting context = {fd, events, room};
+  struct pollfd fds[1 + WAIT_EXTRA_FDS] = {{.fd = fd, .events = POLLIN}};
+  struct Waiting waiting = {.ready = try_epoll,
+                            .context = &context,
+                            .deadline = deadline,
+                            .interest = ~0ull,
+                            .fds = fds,
+                            .count = 1,
+                            .mask = mask};
+  int result = wait_until(&waiting);
+  if (result >= 0) return result;
+  errno = -result;
+  return -1;
+}
+
+static uint64_t deadline_millis(int millis) {
+  return millis < 0 ? FOREVER : deadline_after((uint64_t)millis * 1000000u);
+}
+
+int shim_epoll_wait(int fd, struct epoll_event *events, int room, int millis) {
+  if (is_kernels(fd, room)) return real.epoll_wait(fd, events, room, millis);
+  return wait_for_events(fd, events, room, deadline_millis(millis), NULL);
+}
+
+int shim_epoll_pwait(int fd, struct epoll_event *events, int room, int millis,
+                     const sigset_t *mask) {
+  if (is_kernels(fd, room)) return real.epoll_pwait(fd, events, room, millis, mask);
+  return wait_for_events(fd, events, room, deadline_millis(millis), mask);
+}
+
+int shim_epoll_pwait2(int fd, struct epoll_event *events, int room,
+                      const struct timespec *timeout, const sigset_t *mask) {
+  uint64_t deadline;
+  if (is_kernels(fd, room) || !deadline_from(timeout, &deadline)) {
+    return real.epoll_pwait2(fd, events, room, timeout, mask);
+  }
+  return wait_for_events(fd, events, room, deadline, mask);
+}
