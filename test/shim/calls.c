@@ -4,8 +4,8 @@
 // `TAG RESULT ERRNO`. Memory that calls read or write lies in an arena at a fixed address, so that
 // the TypeScript side knows every pointer.
 //
-//   TAG call NAME ARG…        makes the call; ARG: integer, @SYMBOL (its address), $N (the result of
-//                             the N-th call before it in the same batch)
+//   TAG call NAME ARG…        makes the call; ARG: integer, @SYMBOL (its address), *SYMBOL (the word
+//                             there), $N (the result of the N-th call before it in the same batch)
 //   TAG thread NAME ARG…      the same in a new thread; the answer comes when the call returns
 //   TAG fork COMMAND;…        a child runs the commands (each with its own TAG) and exits
 //   TAG vfork COMMAND;…       the same by vfork, so the commands should end in an exec
@@ -22,12 +22,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { LINE_BYTES = 1 << 18, ARGUMENTS_MAX = 6, BATCH_MAX = 16, ARENA_BYTES = 64 << 20 };
+enum { LINE_BYTES = 1 << 18, ARGUMENTS_MAX = 7, BATCH_MAX = 16, ARENA_BYTES = 64 << 20 };
 #define ARENA_ADDRESS ((char*)0x200000000000)
 
 // The integer calling convention of x86-64 and AArch64 is the same for all these calls, variadic
-// ones included, as long as all six arguments are whole registers.
-typedef long (*call_function)(long, long, long, long, long, long);
+// ones included, as long as every argument is a whole word.
+typedef long (*call_function)(long, long, long, long, long, long, long);
 
 static char line[LINE_BYTES];
 static char text[LINE_BYTES + 64];
@@ -63,6 +63,7 @@ static void* symbol(const char* name) {
 
 static long value(const char* word, const long* results, int count) {
   if (word[0] == '@') return (long)symbol(word + 1);
+  if (word[0] == '*') return *(long*)symbol(word + 1);
   if (word[0] == '$') {
     int back = atoi(word + 1);
     return back >= 1 && back <= count ? results[count - back] : -1;
@@ -82,7 +83,7 @@ static long make_call(const char* tag, char* rest, const long* results, int coun
   call_function function = (call_function)symbol(name ? name : "");
   errno = 0;
   long result = function(arguments[0], arguments[1], arguments[2], arguments[3], arguments[4],
-                         arguments[5]);
+                         arguments[5], arguments[6]);
   answer(tag, result, errno);
   return result;
 }

@@ -96,6 +96,13 @@ export class Libc {
     return toResult(await this.#expect(tag));
   }
 
+  /** Becomes another program, or the same one again when no path is given. */
+  async exec(path = "/proc/self/exe"): Promise<void> {
+    const ready = this.ready();
+    this.program.write(`none call execve ${execArguments(this, path, [])}\n`);
+    await ready;
+  }
+
   end(): void {
     this.program.endInput();
   }
@@ -151,11 +158,25 @@ export class Batch {
     this.#nextTag = nextTag;
   }
 
+  /** Adds an exec, which gives no answer unless it fails. */
+  exec(path: string, args: readonly string[]): void {
+    this.commands.push(`none call execve ${execArguments(this.#libc, path, args)}`);
+  }
+
   async call(name: string, args: readonly Argument[]): Promise<CallResult> {
     const tag = this.#nextTag();
     this.commands.push(`${tag} call ${name} ${args.join(" ")}`);
     return await this.#libc.answerTo(tag);
   }
+}
+
+function execArguments(libc: Libc, path: string, args: readonly string[]): string {
+  const strings = [path, ...args].map((text) => libc.put(Buffer.from(`${text}\0`)));
+  const vector = Buffer.alloc((strings.length + 1) * 8);
+  strings.forEach((at, index) => {
+    vector.writeBigUInt64LE(BigInt(at), index * 8);
+  });
+  return `${strings[0]} ${libc.put(vector)} *environ`;
 }
 
 function toResult(words: readonly string[]): CallResult {
