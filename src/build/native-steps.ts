@@ -126,7 +126,7 @@ function linkStep(name: string, objects: Step[], flags: string[], libraries: str
   return {
     name,
     after: objects.map((step) => step.name),
-    inputs,
+    inputs: [...inputs],
     outputs: [output],
     settings: `${flags.join(" ")} ${libraries.join(" ")} ${clangVersion()}`,
     async run() {
