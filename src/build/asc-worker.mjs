@@ -1,5 +1,5 @@
-// The AssemblyScript compiler in a thread of plain Node. It is not loaded into the build's own thread:
-// there tsx looks through the ten megabytes of its optimiser for TypeScript, which takes 6 seconds.
+// The AssemblyScript compiler in a thread of plain Node. It is not loaded into the build's own
+// thread: there tsx would go through the ten megabytes of its optimiser, which takes 6 seconds.
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";

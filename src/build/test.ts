@@ -1,5 +1,5 @@
-// `npm test [-- FILTER…]`: formatting, lint, types, then the tests. With filters only the test files
-// whose path contains one of them run, without the checks before them.
+// `npm test [-- FILTER…]`: formatting, lint, types, then the tests. With filters only those test
+// files run whose path contains one of them, without the checks before.
 
 import { spawnSync } from "node:child_process";
 import { fromRoot, ROOT, shown } from "./paths.ts";

@@ -3,12 +3,15 @@ import { fromRoot } from "./paths.ts";
 import { runTool } from "./run-tool.ts";
 
 /**
- * wasm2c 1.0.39 follows each load by an empty assembler statement that uses the value, so that a dead
- * load still traps. That blocks folding a load into the instruction that uses it. The stack relies
- * on no trap, so the macros are blanked; the pinned version's text is asserted.
+ * wasm2c 1.0.39 follows each load by an empty assembler statement that uses the value, so that a
+ * dead load still traps. That blocks folding a load into the instruction that uses it. The stack
+ * relies on no trap, so the macros are blanked; the pinned version's text is asserted.
  */
-const FORCE_READ_BLOCK =
-  /^#ifdef __GNUC__\n#define FORCE_READ_INT\(var\) __asm__[\s\S]*?\n#else\n(#define FORCE_READ_INT\(var\)\n#define FORCE_READ_FLOAT\(var\)\n)#endif\n/gm;
+const BLANK = "#define FORCE_READ_INT\\(var\\)\\n#define FORCE_READ_FLOAT\\(var\\)\\n";
+const FORCE_READ_BLOCK = new RegExp(
+  `^#ifdef __GNUC__\\n#define FORCE_READ_INT\\(var\\) __asm__[\\s\\S]*?\\n#else\\n(${BLANK})#endif\\n`,
+  "gm",
+);
 
 /** Translates a module to `target` (.c, with the .h beside it). */
 export async function translateToC(wasm: string, target: string): Promise<void> {
