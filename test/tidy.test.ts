@@ -138,7 +138,7 @@ describe("files", () => {
 
 /** Whether another file names it, as bin/ does its program and a test its child process. */
 function isStarted(path: string): boolean {
-  const name = (path.split("/").at(-1) ?? "").replace(/\.ts$/, "");
+  const name = (path.split("/").at(-1) ?? "").replace(/\.(ts|mjs)$/, "");
   const mention = new RegExp(`[/"]${name}\\.(ts|js|mjs)\\b`);
   return CODE.some((file) => file.path !== path && mention.test(file.text));
 }
