@@ -1,6 +1,7 @@
 /* Resource limits, and becoming another program. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -69,14 +70,13 @@ static void restore_signals(uint64_t ignored, uint64_t blocked) {
 }
 
 /*
- * execute(path, argv, env, fileLimit, ignored, blocked, closed): becomes the program; returns
+ * execute(path, argv, env, fileLimit, ignored, blocked): becomes the program; returns
  * -errno only when that fails. The strings are bytes (see byte_string).
  *
  * Node changes things that a program inherits across exec, and they are set back here: it raises
  * the soft RLIMIT_NOFILE to the hard one (fileLimit; < 0 leaves it), ignores SIGPIPE, stops
- * ignoring what its parent had it ignore (nohup), may block signals, and opens /dev/null on
- * standard descriptors that were closed (listed in `closed`). Nothing is freed on failure: the
- * launcher ends then.
+ * ignoring what its parent had it ignore (nohup), and may block signals. Nothing is freed on
+ * failure: the launcher ends then.
  */
 static napi_value execute(napi_env env, napi_callback_info info) {
   napi_value path_value;
@@ -85,9 +85,8 @@ static napi_value execute(napi_env env, napi_callback_info info) {
   int64_t file_limit;
   uint64_t ignored;
   uint64_t blocked;
-  struct integers closed;
-  if (arguments(env, info, "vvvdqqa", &path_value, &argv_value, &env_value, &file_limit, &ignored,
-                &blocked, &closed)) {
+  if (arguments(env, info, "vvvdqq", &path_value, &argv_value, &env_value, &file_limit, &ignored,
+                &blocked)) {
     return NULL;
   }
   char *path = byte_string(env, path_value);
@@ -100,10 +99,16 @@ static napi_value execute(napi_env env, napi_callback_info info) {
     if (limit.rlim_cur > limit.rlim_max) limit.rlim_cur = limit.rlim_max;
     (void)setrlimit(RLIMIT_NOFILE, &limit);
   }
-  for (size_t i = 0; i < closed.count; i++) (void)close(closed.at[i]);
   restore_signals(ignored, blocked);
   execve(path, argv, environment);
   return number(env, -errno);
+}
+
+/* keepOpen(fd): passes the descriptor on across exec (Node marks all that it finds at its start). */
+static napi_value keep_open(napi_env env, napi_callback_info info) {
+  int fd;
+  if (arguments(env, info, "i", &fd)) return NULL;
+  return result_or_errno(env, fcntl(fd, F_SETFD, 0));
 }
 
 /* hasCapabilities(path): 1 when the file carries capabilities of its own (setcap), else 0. */
@@ -121,5 +126,6 @@ void export_process(napi_env env, napi_value exports) {
   export_function(env, exports, "setLimit", set_limit);
   export_function(env, exports, "getLimit", get_limit);
   export_function(env, exports, "execute", execute);
+  export_function(env, exports, "keepOpen", keep_open);
   export_function(env, exports, "hasCapabilities", has_capabilities);
 }

@@ -1,5 +1,6 @@
 // Questions to the exasockd of this network namespace: one packet there, one back.
 
+import type { Status } from "../daemon/status.ts";
 import { errno } from "./errno.ts";
 import { AppError } from "./errors.ts";
 import { native } from "./native.ts";
@@ -9,15 +10,19 @@ const SOCK_SEQPACKET = 5;
 const SOL_SOCKET = 1;
 const SO_PEERCRED = 17;
 const MSG_TRUNC = 0x20;
-/** Replies are bounded by the kernel's limit for one packet of this kind, not by us. */
-const REPLY_BYTES_MAX = 1 << 20;
+/** As exasockd's own limit for one reply. */
+const REPLY_BYTES_MAX = 4 << 20;
 const REPLY_INTERVAL_MILLIS = 1;
 export const REPLY_TIMEOUT_MILLIS = 5_000;
+
+export interface Request {
+  type: string;
+  [field: string]: unknown;
+}
 
 export interface Reply {
   ok: boolean;
   error?: string;
-  [field: string]: unknown;
 }
 
 /** The abstract Unix address of a stack's exasockd: the kernel keeps one per network namespace. */
@@ -37,6 +42,10 @@ function strangerAt(fd: number): number | null {
   const length = native().getSocketOption(fd, SOL_SOCKET, SO_PEERCRED, credentials);
   const uid = length === credentials.length ? credentials.readUInt32LE(4) : -1;
   return uid === 0 || uid === process.geteuid?.() ? null : uid;
+}
+
+function hungUp(): AppError {
+  return new AppError("hung-up", "exasockd ended the connection");
 }
 
 /** A connection to exasockd, or null when nobody listens. */
@@ -70,30 +79,34 @@ export class ControlClient {
     throw new AppError("daemon", `could not reach exasockd (${errno.name(-result)})`);
   }
 
-  /** Throws "daemon" when exasockd does not answer in time, hangs up, or answers nonsense. */
-  request(request: { type: string; [field: string]: unknown }): Reply {
+  /**
+   * Throws "hung-up" when exasockd ends the connection, "daemon" when it does not answer in time
+   * or answers nonsense.
+   */
+  request(request: Request, timeoutMillis = REPLY_TIMEOUT_MILLIS): Reply {
     const sent = native().send(this.#fd, Buffer.from(JSON.stringify(request)), [], null);
+    if (sent === -errno.EPIPE) throw hungUp();
     if (sent < 0) throw new AppError("daemon", `exasockd does not listen (${errno.name(-sent)})`);
-    const reply = JSON.parse(this.#receive()) as Reply;
+    const reply = JSON.parse(this.#receive(timeoutMillis)) as Reply;
     if (typeof reply !== "object" || typeof reply.ok !== "boolean") {
       throw new AppError("daemon", "exasockd answered something that is not a reply");
     }
     return reply;
   }
 
-  #receive(): string {
-    const into = new Uint8Array(REPLY_BYTES_MAX);
-    const deadline = performance.now() + REPLY_TIMEOUT_MILLIS;
+  #receive(timeoutMillis: number): string {
+    const into = Buffer.allocUnsafe(REPLY_BYTES_MAX);
+    const deadline = performance.now() + timeoutMillis;
     for (;;) {
       const length = native().receive(this.#fd, into, MSG_TRUNC);
       if (length > REPLY_BYTES_MAX) throw new AppError("daemon", "exasockd's reply is too long");
-      if (length > 0) return Buffer.from(into.buffer, 0, length).toString();
-      if (length === 0) throw new AppError("daemon", "exasockd hung up");
+      if (length > 0) return into.toString("utf8", 0, length);
+      if (length === 0 || length === -errno.ECONNRESET) throw hungUp();
       if (length !== -errno.EAGAIN) {
         throw new AppError("daemon", `exasockd does not answer (${errno.name(-length)})`);
       }
       if (performance.now() > deadline) {
-        const seconds = REPLY_TIMEOUT_MILLIS / 1000;
+        const seconds = Math.ceil(timeoutMillis / 1000);
         throw new AppError("daemon", `exasockd did not answer within ${seconds} s`);
       }
       sleepMillis(REPLY_INTERVAL_MILLIS);
@@ -107,15 +120,27 @@ export class ControlClient {
 }
 
 /** One question and its answer; null when no exasockd runs. */
-export function ask(
-  stack: string,
-  request: { type: string; [field: string]: unknown },
-): Reply | null {
+export function ask(stack: string, request: Request, timeoutMillis?: number): Reply | null {
   const client = ControlClient.connect(stack);
   if (client === null) return null;
   try {
-    return client.request(request);
+    return client.request(request, timeoutMillis);
   } finally {
     client.close();
+  }
+}
+
+/**
+ * The status of the stack; null when no exasockd runs, or when it ended before it answered. One
+ * that is still starting answers when it is ready.
+ */
+export function askStatus(stack: string, timeoutMillis?: number): Status | null {
+  try {
+    const reply = ask(stack, { type: "status" }, timeoutMillis);
+    if (reply !== null && !reply.ok) throw new AppError("daemon", reply.error ?? "refused");
+    return reply as Status | null;
+  } catch (error) {
+    if (error instanceof AppError && error.code === "hung-up") return null;
+    throw error;
   }
 }

@@ -6,15 +6,18 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import * as fs from "node:fs";
 import { join } from "node:path";
-import { ControlClient, controlAddress } from "./control-client.ts";
+import type { Status } from "../daemon/status.ts";
+import { askStatus, controlAddress } from "./control-client.ts";
 import { errno } from "./errno.ts";
 import { AppError } from "./errors.ts";
 import { BUILD_FOLDER, native } from "./native.ts";
 import type { Environment } from "./settings.ts";
 
-/** How long exasockd may take until it answers. */
+/** How long exasockd may take until it answers, the wait for another launcher's included. */
 export const START_TIMEOUT_MILLIS = 5_000;
-const POLL_INTERVAL_MILLIS = 10;
+const POLL_INTERVAL_MILLIS = 5;
+/** An exasockd that was just stopping may have kept the first from starting. */
+const START_TRIES = 2;
 const LOG_FOLDERS = ["/run/exasock", "/tmp/exasock"];
 /** A log that has grown beyond this starts anew. */
 const LOG_BYTES_MAX = 1 << 20;
@@ -96,7 +99,7 @@ function isAlive(pid: number): boolean {
 /** The last line that exasockd wrote, as the reason why it ended. */
 function lastLine(path: string, from: number): string {
   const lines = fs.readFileSync(path).subarray(from).toString().trimEnd().split("\n");
-  return lines.at(-1) || "it said nothing";
+  return lines.at(-1)?.replace(/^exasockd: /, "") || "it said nothing";
 }
 
 function delay(millis: number): Promise<void> {
@@ -115,23 +118,22 @@ function claimStart(stack: string): number | null {
   throw new AppError("daemon", `could not bind a Unix address (${errno.name(-result)})`);
 }
 
-/** Starts exasockd and waits until it answers. The caller holds the claim. */
-async function startAndWait(
+/** Starts exasockd and waits until it answers; a string says why it ended. Needs the claim. */
+async function tryStart(
   options: DaemonOptions,
   env: Environment,
   deadline: number,
-): Promise<ControlClient> {
+): Promise<Status | string> {
   const log = openLog(options.stack);
   const logStart = fs.fstatSync(log.fd).size;
   try {
     const pid = await startDaemon(options, env, log.fd);
     for (;;) {
       const alive = isAlive(pid);
-      const client = ControlClient.connect(options.stack);
-      if (client) return client;
+      const status = askStatus(options.stack, Math.max(deadline - performance.now(), 0));
+      if (status) return status;
       if (!alive) {
-        const reason = lastLine(log.path, logStart);
-        throw new AppError("daemon", `exasockd could not start: ${reason} (log: ${log.path})`);
+        return `exasockd could not start: ${lastLine(log.path, logStart)} (log: ${log.path})`;
       }
       if (performance.now() > deadline) throw tooSlow(log.path);
       await delay(POLL_INTERVAL_MILLIS);
@@ -147,23 +149,24 @@ function tooSlow(log: string): AppError {
 }
 
 /**
- * A connection to this namespace's exasockd, which is started if it does not run.
+ * The status of this namespace's exasockd, which is started if it does not run.
  *
  * Throws "daemon" when it can't be started or does not answer in time.
  */
-export async function connectOrStart(
-  options: DaemonOptions,
-  env: Environment,
-): Promise<ControlClient> {
+export async function startIfAbsent(options: DaemonOptions, env: Environment): Promise<Status> {
   const deadline = performance.now() + START_TIMEOUT_MILLIS;
+  let failures = 0;
   for (;;) {
-    const running = ControlClient.connect(options.stack);
+    const running = askStatus(options.stack);
     if (running) return running;
     const claim = claimStart(options.stack);
     if (claim !== null) {
       try {
         // It may have come up between the two looks.
-        return ControlClient.connect(options.stack) ?? (await startAndWait(options, env, deadline));
+        const up = askStatus(options.stack);
+        const result = up ?? (await tryStart(options, env, deadline));
+        if (typeof result !== "string") return result;
+        if (++failures >= START_TRIES) throw new AppError("daemon", result);
       } finally {
         native().close(claim);
       }

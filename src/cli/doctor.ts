@@ -149,7 +149,7 @@ function checkProcessors({ processors }: Machine): Finding {
 function checkLibrary({ library, daemon }: Machine): Finding {
   const subject = "library";
   if (!library.found) return fail(subject, `${library.path} is missing`, 'run "npm run build"');
-  if (daemon && typeof daemon.build === "string" && daemon.build !== library.build) {
+  if (daemon && daemon.build !== library.build) {
     return fail(
       subject,
       `build ${library.build}, but exasockd runs build ${daemon.build}`,
@@ -205,9 +205,16 @@ function interfaceHints(facts: InterfaceFacts): Finding[] {
   return findings;
 }
 
-function checkInterface(facts: InterfaceFacts): Finding[] {
+function checkInterface(facts: InterfaceFacts, daemon: Machine["daemon"]): Finding[] {
   const { link, hasIpv4, master } = facts;
   const subject = `interface ${link.name}`;
+  const failure = daemon?.unusable.find(({ name }) => name === link.name);
+  if (failure) return [fail(subject, failure.reason, "mend it, then exasockctl up")];
+  const used = daemon?.interfaces.find(({ name }) => name === link.name);
+  if (used) {
+    const mode = `${used.mode} XDP, ${used.zeroCopy ? "zero-copy" : "copy"} mode`;
+    return [ok(subject, `in use: ${mode}, MTU ${link.mtu}`), ...interfaceHints(facts)];
+  }
   const choice = chooseInterface(link, {
     named: false,
     hasAddress: hasIpv4,
@@ -235,9 +242,9 @@ function checkInterface(facts: InterfaceFacts): Finding[] {
   return [ok(subject, `not used: ${choice.reason}`)];
 }
 
-function checkInterfaces({ interfaces }: Machine): Finding[] {
+function checkInterfaces({ interfaces, daemon }: Machine): Finding[] {
   const own = interfaces.filter(({ link }) => (link.flags & IFF_LOOPBACK) === 0);
-  const findings = own.flatMap(checkInterface);
+  const findings = own.flatMap((facts) => checkInterface(facts, daemon));
   const usable = findings.some(({ level, message }) => level === "ok" && /XDP/.test(message));
   if (usable) return findings;
   const message = "none that the stack can use";

@@ -6,6 +6,7 @@ export type Code =
   | "command-not-found"
   | "command-not-executable"
   | "required"
+  | "hung-up"
   | "daemon";
 
 /** A shell's own exit statuses for a command that it can't run; all other failures are 1. */

@@ -5,20 +5,14 @@
 
 import { accessSync, constants, writeSync } from "node:fs";
 import { resolve } from "node:path";
-import { ControlClient } from "./control-client.ts";
 import { environmentStrings, readEnvironment, readLastArguments, shown } from "./environment.ts";
 import { errno } from "./errno.ts";
 import { AppError, INTERNAL_ERROR_STATUS } from "./errors.ts";
 import { type LaunchState, takeLaunchState } from "./launch-state.ts";
 import { BUILD_FOLDER, native } from "./native.ts";
-import { missingPermission } from "./permission.ts";
 import { cannotRun, findProgram, obstacleToPreload } from "./program.ts";
-import {
-  applySettings,
-  type Environment,
-  LIBRARY_FOLDER_VARIABLE,
-  STACK_DEFAULT,
-} from "./settings.ts";
+import { applySettings, type Environment, LIBRARY_FOLDER_VARIABLE } from "./settings.ts";
+import { obstacleToStack } from "./stack-access.ts";
 
 const LIBRARY = "libexasock.so";
 const SHELL = "/bin/sh";
@@ -70,30 +64,6 @@ function otherLibraries(environment: Environment, library: string): string[] {
   return listed.filter((path) => path !== "" && path !== library);
 }
 
-/** Why this process can't use its stack, exasockd started on the way; null when it can. */
-async function obstacleToStack(environment: Environment): Promise<string | null> {
-  const missing = missingPermission();
-  if (missing !== null) return missing;
-  const stack = environment.get("EXASOCK_STACK") ?? STACK_DEFAULT;
-  try {
-    const running = ControlClient.connect(stack);
-    if (running !== null) {
-      running.close();
-      return null;
-    }
-    if (process.geteuid?.() !== 0) {
-      return "exasockd does not run here, and only root can start it (as root: exasockctl up)";
-    }
-    const { connectOrStart } = await import("./daemon-start.ts");
-    const interfaces = environment.get("EXASOCK_INTERFACES")?.split(",") ?? [];
-    (await connectOrStart({ stack, interfaces }, environment)).close();
-    return null;
-  } catch (error) {
-    if (error instanceof AppError && error.code === "daemon") return error.message;
-    throw error;
-  }
-}
-
 /** Sets up the acceleration, or says why there will be none. Throws "required" with --require. */
 async function accelerate(environment: Environment, program: string): Promise<void> {
   const library = findLibrary(environment);
@@ -102,18 +72,21 @@ async function accelerate(environment: Environment, program: string): Promise<vo
     gid: process.getgid?.() ?? 0,
     hasCapabilities: (path: string) => native().hasCapabilities(path) === 1,
   };
-  const obstacle = obstacleToPreload(program, identity);
-  const reason = obstacle
-    ? `${shown(program)} can't be: ${obstacle.reason}`
-    : await obstacleToStack(environment);
-  if (reason !== null) {
-    const line = `not accelerated: ${reason}`;
+  const obstacle = obstacleToPreload(program, identity) ?? (await obstacleToStack(environment));
+  if (obstacle !== null) {
+    const line = `not accelerated: ${obstacle.reason}`;
     if (environment.has("EXASOCK_REQUIRE")) throw new AppError("required", line);
     if (!environment.has("EXASOCK_NOWARN")) printError(`exasock warning: ${line}`);
   }
-  // What a static program starts may be accelerated in its turn.
-  if (obstacle ? obstacle.harmful : reason !== null) unload(environment, library);
+  if (obstacle?.preload === false) unload(environment, library);
   else preload(environment, library);
+}
+
+/** Passes on the descriptors that this process was given, and no others. */
+function restoreDescriptors(given: readonly number[] | null): void {
+  for (const fd of given ?? [0, 1, 2]) native().keepOpen(fd);
+  // Node opens /dev/null in place of standard descriptors that are closed.
+  for (const fd of [0, 1, 2]) if (given?.includes(fd) === false) native().close(fd);
 }
 
 /** Becomes the program; as execvp does, a file of unknown format is given to the shell. */
@@ -121,14 +94,15 @@ function become(
   path: string,
   argv: string[],
   environment: Environment,
-  { fileLimit, ignored, blocked, closed }: LaunchState,
+  { fileLimit, ignored, blocked, descriptors }: LaunchState,
 ): never {
   const env = environmentStrings(environment);
   const { execute } = native();
-  let result = execute(path, argv, env, fileLimit, ignored, blocked, closed);
+  restoreDescriptors(descriptors);
+  let result = execute(path, argv, env, fileLimit, ignored, blocked);
   if (result === -errno.ENOEXEC) {
     const script = [SHELL, path, ...argv.slice(1)];
-    result = execute(SHELL, script, env, fileLimit, ignored, blocked, []);
+    result = execute(SHELL, script, env, fileLimit, ignored, blocked);
   }
   throw cannotRun(shown(argv[0] ?? ""), errno.name(-result));
 }

@@ -2,8 +2,8 @@
 
 import { Command, CommanderError, Option } from "commander";
 import { packageVersion, usageError } from "./command-line.ts";
-import { ask, ControlClient, type Reply } from "./control-client.ts";
-import { connectOrStart } from "./daemon-start.ts";
+import { ask, askStatus, ControlClient, type Reply } from "./control-client.ts";
+import { startIfAbsent } from "./daemon-start.ts";
 import { examine, type Finding } from "./doctor.ts";
 import { readEnvironment } from "./environment.ts";
 import { AppError, INTERNAL_ERROR_STATUS } from "./errors.ts";
@@ -40,8 +40,9 @@ function printJson(value: unknown): void {
   print([JSON.stringify(value, null, 2)]);
 }
 
-/** A refusal is an error; `what` names what was asked for. */
-function expectOk(reply: Reply): Reply {
+/** A refusal is an error, and so is it if nobody answers. */
+function requireReply(reply: Reply | null): Reply {
+  if (reply === null) throw new AppError("daemon", NOT_RUNNING);
   if (!reply.ok) throw new AppError("daemon", reply.error ?? "exasockd refused");
   return reply;
 }
@@ -58,37 +59,29 @@ function requireRoot(what: string): void {
 async function up(interfaces: string[], options: CommonOptions): Promise<void> {
   checkInterfaceNames(interfaces);
   requireRoot("start the stack or add interfaces");
-  const running = ControlClient.connect(options.stack);
-  const client =
-    running ?? (await connectOrStart({ stack: options.stack, interfaces }, readEnvironment()));
-  try {
-    const reply = expectOk(client.request({ type: "up", interfaces }));
-    if (options.json) printJson(reply);
-    else print([running ? "done" : "exasockd started"]);
-  } finally {
-    client.close();
-  }
+  const wasRunning = askStatus(options.stack) !== null;
+  await startIfAbsent({ stack: options.stack, interfaces }, readEnvironment());
+  const reply = requireReply(ask(options.stack, { type: "up", interfaces }));
+  if (options.json) printJson(reply);
+  else print([wasRunning ? "done" : "exasockd started"]);
 }
 
 function down(interfaces: string[], options: CommonOptions): void {
   checkInterfaceNames(interfaces);
   requireRoot("take interfaces from the stack");
-  const reply = ask(options.stack, { type: "down", interfaces });
-  if (reply === null) throw new AppError("daemon", NOT_RUNNING);
-  expectOk(reply);
+  const reply = requireReply(ask(options.stack, { type: "down", interfaces }));
   if (options.json) printJson(reply);
   else print(["done"]);
 }
 
 function status(options: CommonOptions): void {
-  const reply = ask(options.stack, { type: "status" });
+  const reply = askStatus(options.stack);
   if (reply === null) {
     if (options.json) printJson({ ok: false, error: NOT_RUNNING });
     else print([NOT_RUNNING]);
     process.exitCode = NOT_RUNNING_STATUS;
     return;
   }
-  expectOk(reply);
   if (options.json) printJson(reply);
   else print(formatStatus(reply, style()));
 }
@@ -97,7 +90,7 @@ function status(options: CommonOptions): void {
 async function stop(options: CommonOptions): Promise<void> {
   requireRoot("stop exasockd");
   const reply = ask(options.stack, { type: "stop" });
-  const answer = reply === null ? { ok: true, running: false } : expectOk(reply);
+  const answer = reply === null ? { ok: true } : requireReply(reply);
   const deadline = performance.now() + STOP_TIMEOUT_MILLIS;
   for (;;) {
     const client = ControlClient.connect(options.stack);

@@ -11,8 +11,8 @@ export interface LaunchState {
   /** Signal masks: bit n-1 stands for signal n. */
   ignored: bigint;
   blocked: bigint;
-  /** Which of the descriptors 0 to 2 were closed. */
-  closed: number[];
+  /** Descriptors that were passed on; null when unknown. */
+  descriptors: number[] | null;
 }
 
 function hex(text: string | undefined): bigint {
@@ -33,10 +33,11 @@ export function takeLaunchState(environment: Environment): LaunchState {
   }
   const fields = new Map(note.split(" ").map((field) => field.split("=", 2) as [string, string]));
   const limit = fields.get("nofile") ?? "";
+  const descriptors = fields.get("descriptors");
   return {
     fileLimit: /^\d+$/.test(limit) ? Number(limit) : -1,
     ignored: hex(fields.get("ignored")),
     blocked: hex(fields.get("blocked")),
-    closed: Array.from(fields.get("closed") ?? "", Number),
+    descriptors: descriptors === undefined ? null : (descriptors.match(/\d+/g) ?? []).map(Number),
   };
 }

@@ -16,7 +16,8 @@ import {
   RTM_GETLINK,
 } from "../daemon/netlink/route.ts";
 import { NETLINK_ROUTE, NetlinkRequests } from "../daemon/netlink/socket.ts";
-import { ask, type Reply } from "./control-client.ts";
+import type { Status } from "../daemon/status.ts";
+import { askStatus } from "./control-client.ts";
 import { type DeviceFeatures, DeviceQueries } from "./device-features.ts";
 import { errno } from "./errno.ts";
 import { BUILD_FOLDER } from "./native.ts";
@@ -58,7 +59,7 @@ export interface Machine {
   processors: number;
   interfaces: InterfaceFacts[];
   library: { path: string; found: boolean; build: string };
-  daemon: Reply | null;
+  daemon: Status | null;
   /** Why exasockd could not be asked; "" when it could or when none runs. */
   daemonProblem: string;
 }
@@ -173,9 +174,9 @@ function isReadable(path: string): boolean {
   }
 }
 
-function askDaemon(stack: string): { daemon: Reply | null; daemonProblem: string } {
+function askDaemon(stack: string): { daemon: Status | null; daemonProblem: string } {
   try {
-    return { daemon: ask(stack, { type: "status" }), daemonProblem: "" };
+    return { daemon: askStatus(stack), daemonProblem: "" };
   } catch (error) {
     return { daemon: null, daemonProblem: (error as Error).message };
   }

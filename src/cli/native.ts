@@ -11,7 +11,7 @@ import { AppError } from "./errors.ts";
 export interface Native
   extends Pick<
     Addon,
-    "socket" | "bind" | "connect" | "send" | "receive" | "close" | "getSocketOption"
+    "socket" | "bind" | "connect" | "send" | "receive" | "close" | "getSocketOption" | "coreBuild"
   > {
   /** 1 when the file has capabilities of its own. The path as bytes. */
   hasCapabilities(path: string): number;
@@ -23,8 +23,9 @@ export interface Native
     fileLimit: number,
     ignored: bigint,
     blocked: bigint,
-    closed: number[],
   ): number;
+  /** Passes a descriptor on to that program. */
+  keepOpen(fd: number): number;
 }
 
 const here = dirname(fileURLToPath(import.meta.url));

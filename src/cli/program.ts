@@ -78,11 +78,11 @@ export function cannotRun(name: string, problem: string): AppError {
   );
 }
 
-/** Why libexasock.so can't be loaded into a program. */
+/** Why a program will not be accelerated. */
 export interface Obstacle {
   reason: string;
-  /** Its dynamic linker would fail or complain, not just ignore the library. */
-  harmful: boolean;
+  /** Preload the library nevertheless: what the program starts may be accelerated. */
+  preload: boolean;
 }
 
 interface Identity {
@@ -136,16 +136,17 @@ function privilegeObstacle(fd: number, path: string, identity: Identity): Obstac
 }
 
 function privileged(kind: string): Obstacle {
-  return { reason: `it gains privileges when it starts (${kind})`, harmful: false };
+  return { reason: `it gains privileges when it starts (${kind})`, preload: true };
 }
 
 function elfObstacle(fd: number, head: Buffer): Obstacle | null {
   if (head.length < 64 || head.readUInt32BE(0) !== 0x7f454c46) return null;
-  if (head[4] !== ELF_CLASS_64) return { reason: "it is a 32-bit program", harmful: true };
+  // These dynamic linkers would complain or fail, and not just ignore the library.
+  if (head[4] !== ELF_CLASS_64) return { reason: "it is a 32-bit program", preload: false };
   const interpreter = elfInterpreter(fd, head);
-  if (interpreter === null) return { reason: "it is statically linked", harmful: false };
+  if (interpreter === null) return { reason: "it is statically linked", preload: true };
   if (basename(interpreter).startsWith("ld-linux")) return null;
-  return { reason: `it does not use glibc (but ${shown(interpreter)})`, harmful: true };
+  return { reason: `it does not use glibc (but ${shown(interpreter)})`, preload: false };
 }
 
 /** Bytes read; 0 for a position that no file has. */

@@ -7,7 +7,7 @@ describe("the launch state", () => {
     const environment = new Map([
       [
         "EXASOCK_LAUNCH_STATE",
-        "nofile=1024 ignored=0000000000001001 blocked=0000000000000002 closed=02",
+        "nofile=1024 ignored=0000000000001001 blocked=0000000000000002 descriptors=,0,2,10",
       ],
       ["EXASOCK_LAUNCH_NODE_OPTIONS", "--trace-gc"],
       ["HOME", "/"],
@@ -16,15 +16,15 @@ describe("the launch state", () => {
       fileLimit: 1024,
       ignored: 0x1001n,
       blocked: 2n,
-      closed: [0, 2],
+      descriptors: [0, 2, 10],
     });
     assert.deepEqual(Object.fromEntries(environment), { HOME: "/", NODE_OPTIONS: "--trace-gc" });
   });
 
   it("leaves the limit and resets the signals where there is none, or nonsense", () => {
-    const usual = { fileLimit: -1, ignored: 0n, blocked: 0n, closed: [] };
+    const usual = { fileLimit: -1, ignored: 0n, blocked: 0n, descriptors: null };
     assert.deepEqual(takeLaunchState(new Map()), usual);
-    const nonsense = "nofile=x ignored=zz blocked= closed= ==";
+    const nonsense = "nofile=x ignored=zz blocked= ==";
     assert.deepEqual(takeLaunchState(new Map([["EXASOCK_LAUNCH_STATE", nonsense]])), usual);
   });
 

@@ -109,7 +109,7 @@ describe("what stands against preloading", () => {
     const program = await compileProgram(source, ["-static", "-nostdlib"], "-static");
     assert.deepEqual(obstacleToPreload(program, anybody), {
       reason: "it is statically linked",
-      harmful: false,
+      preload: true,
     });
     const script = file("static-script", `#!${program}\n`);
     assert.equal(reason(script), "it is statically linked");
@@ -128,12 +128,12 @@ describe("what stands against preloading", () => {
     head.write("/lib/ld-musl-x86_64.so.1\0", 120);
     assert.deepEqual(obstacleToPreload(file("musl", head), anybody), {
       reason: "it does not use glibc (but /lib/ld-musl-x86_64.so.1)",
-      harmful: true,
+      preload: false,
     });
     head[4] = 1;
     assert.deepEqual(obstacleToPreload(file("small", head), anybody), {
       reason: "it is a 32-bit program",
-      harmful: true,
+      preload: false,
     });
   });
 
