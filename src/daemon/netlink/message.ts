@@ -115,5 +115,5 @@ export function textOf(attributes: Attributes, type: number): string | undefined
 
 /** The errno (positive; 0 for an acknowledgement) of an NLMSG_ERROR or NLMSG_DONE message. */
 export function errorOf(message: NetlinkMessage): number {
-  return message.payload.length >= 4 ? -message.payload.readInt32LE(0) : 0;
+  return message.payload.length >= 4 ? 0 - message.payload.readInt32LE(0) : 0;
 }
