@@ -238,6 +238,15 @@ describe("dependencies", () => {
     assert.deepEqual(loose, []);
   });
 
+  it("are all in the lock with version and checksum, for every platform", () => {
+    const lock = JSON.parse(readFileSync(fromRoot("package-lock.json"), "utf8")) as {
+      packages: Record<string, { version?: string; integrity?: string }>;
+    };
+    const packages = Object.entries(lock.packages).filter(([path]) => path !== "");
+    const bad = packages.filter(([, entry]) => !entry.version || !entry.integrity);
+    none(bad.map(([path]) => path));
+  });
+
   it("come from wherever npm is configured to look: the lock names no host", () => {
     assert.doesNotMatch(readFileSync(fromRoot("package-lock.json"), "utf8"), /"resolved"/);
   });
