@@ -53,8 +53,6 @@ static const struct Option options[] = {
     {IPPROTO_IP, IP_PKTINFO, MIRROR, SocketOption_PacketInfo, NULL},
     {IPPROTO_IP, IP_RECVTTL, MIRROR, SocketOption_ReceiveTtl, NULL},
     {IPPROTO_IP, IP_RECVTOS, MIRROR, SocketOption_ReceiveTos, NULL},
-    {SOL_SOCKET, SO_RCVBUFFORCE, MIRROR, SocketOption_ReceiveBuffer, NULL},
-    {SOL_SOCKET, SO_SNDBUFFORCE, MIRROR, SocketOption_SendBuffer, NULL},
     {SOL_SOCKET, SO_RCVTIMEO, RECEIVE_TIMEOUT, 0, NULL},
     {SOL_SOCKET, SO_SNDTIMEO, SEND_TIMEOUT, 0, NULL},
     {SOL_SOCKET, SO_BINDTODEVICE, DEVICE, 0, NULL},
@@ -88,6 +86,8 @@ static const struct Option options[] = {
 enum { OPTIONS = sizeof options / sizeof options[0] };
 
 static const struct Option *find_option(int level, int name) {
+  if (level == SOL_SOCKET && name == SO_RCVBUFFORCE) name = SO_RCVBUF;
+  if (level == SOL_SOCKET && name == SO_SNDBUFFORCE) name = SO_SNDBUF;
   for (unsigned i = 0; i < OPTIONS; i++) {
     if (options[i].level == level && options[i].name == name) return &options[i];
   }
