@@ -1,12 +1,13 @@
 // A received frame's way through Ethernet and IPv4. Bytes are looked at only after a fits() check;
 // everything that is not for a socket is counted and freed.
 
-import { checksum } from "../base/checksum";
+import { foldSum, sumBytes, sumTwenty } from "../base/checksum";
 import { FrameMeta, FrameState, giveFrame } from "../region/frames";
 import { RegionHeader } from "../region/header";
 import { udpInput } from "../udp/input";
 import { ETHERNET_HEADER_BYTES, ETHERTYPE_IPV4_NET, EthernetHeader } from "../wire/ethernet";
-import { Ipv4Header, PROTOCOL_ICMP, PROTOCOL_UDP } from "../wire/ipv4";
+import { IPV4_MIN_HEADER_BYTES, Ipv4Header } from "../wire/ipv4";
+import { PROTOCOL_ICMP, PROTOCOL_UDP } from "../wire/ipv4";
 import { RX_RING_ENTRIES } from "../config";
 import { icmpInput } from "./icmp-input";
 import { Interface } from "./interface";
@@ -22,6 +23,7 @@ export function drainQueueRing(slot: u32, available: u32, now: u64): void {
   const from = ring.consumerIndex;
   const interfaceSlot = queue.interfaceSlot;
   let bytes: u64 = 0;
+  let taken: u32 = 0;
   for (let n: u32 = 0; n < available; n++) {
     const entry = entries + <usize>(((from + n) & (RX_RING_ENTRIES - 1)) * DESCRIPTOR_BYTES);
     const address = load<u64>(entry);
@@ -29,6 +31,7 @@ export function drainQueueRing(slot: u32, available: u32, now: u64): void {
     bytes += <u64>length;
     const frame = <u32>(address >> header.frameShift);
     // The kernel wrote the descriptor, but the region may be damaged: check before use as offset.
+    // A frame stays in state Fill until a socket or the pool has it: who dies here loses nothing.
     if (
       frame >= header.frameCount ||
       (<u32>address & (header.frameBytes - 1)) + length > header.frameBytes ||
@@ -37,8 +40,7 @@ export function drainQueueRing(slot: u32, available: u32, now: u64): void {
       header.rxDropDescriptor += 1;
       continue;
     }
-    FrameMeta.at(frame).state = <u8>FrameState.Held;
-    queue.posted -= 1;
+    taken += 1;
     const at = <usize>(header.framePoolOffset + <u32>address);
     if (!frameInput(at, length, frame, interfaceSlot, now)) {
       Interface.at(interfaceSlot).rxDrops += 1;
@@ -46,6 +48,7 @@ export function drainQueueRing(slot: u32, available: u32, now: u64): void {
     }
   }
   ring.publishConsumer(from + available);
+  queue.posted -= taken;
   queue.rxFrames += available;
   header.rxFrames += available;
   Interface.at(interfaceSlot).rxFrames += available;
@@ -87,7 +90,8 @@ function ipv4Input(at: usize, available: u32, frame: u32, interfaceSlot: u32, no
   }
   const ip = changetype<Ipv4Header>(at);
   const headerBytes = ip.headerBytes;
-  if (checksum(at, headerBytes) != 0) {
+  const sum = headerBytes == IPV4_MIN_HEADER_BYTES ? sumTwenty(at) : sumBytes(at, headerBytes, 0);
+  if (foldSum(sum) != 0xffff) {
     header.rxDropIpChecksum += 1;
     return false;
   }

@@ -11,6 +11,8 @@ import { FrameMeta, FrameState, giveFrame, takeFrame } from "../region/frames";
 import { Intent, RegionHeader } from "../region/header";
 import { releaseSendCharge } from "../socket/charge";
 import { Interface } from "./interface";
+import { Fault } from "../fault";
+import { fault } from "../host";
 import { ADDRESS_ENTRY_BYTES, DESCRIPTOR_BYTES, RING_PLACE_BYTES, RingPlace } from "./xsk-ring";
 
 /** Number of a ring within a queue, in the order of the windows. */
@@ -193,35 +195,56 @@ export function refill(slot: u32): void {
   const from = ring.producerIndex;
   header.intentQueue = slot;
   header.intentIndex = from;
+  header.intentEnd = from;
   header.intent = Intent.Fill;
-  let index = from;
-  const entries = <usize>ring.descriptors;
-  for (let n: u32 = 0; n < wanted; n++) {
+  const recycled = postFreeFrames(slot, from, min<u32>(wanted, header.freeFrames));
+  let index = from + recycled;
+  while (index - from < wanted) {
     const frame = takeFrame(0);
     if (frame == 0) break;
-    const at = entries + <usize>((index & (FILL_RING_ENTRIES - 1)) * ADDRESS_ENTRY_BYTES);
-    store<u64>(at, (<u64>(frame - 1)) << header.frameShift);
+    postFrame(slot, ring.descriptors, index, frame - 1);
     index += 1;
   }
   ring.publishProducer(index);
-  markFilled(slot, from, index);
+  queue.posted += index - from;
   header.intent = Intent.None;
   if (ring.needsWakeup) header.rxKickQueues |= (<u64>1) << (<u64>slot);
 }
 
-/** Records the frames of fill ring entries [from, to) as the kernel's. */
-export function markFilled(slot: u32, from: u32, to: u32): void {
+/** takeFrame and postFrame for `count` frames of the free list, without their checks. */
+function postFreeFrames(slot: u32, from: u32, count: u32): u32 {
   const header = RegionHeader.get();
-  const queue = Queue.at(slot);
-  const entries = <usize>Queue.ring(slot, Ring.Fill).descriptors;
-  for (let index = from; index != to; index++) {
-    const at = entries + <usize>((index & (FILL_RING_ENTRIES - 1)) * ADDRESS_ENTRY_BYTES);
-    const frame = <u32>(load<u64>(at) >> header.frameShift);
-    if (frame >= header.frameCount) continue;
-    const meta = FrameMeta.at(frame);
-    meta.state = <u8>FrameState.Fill;
-    meta.interfaceSlot = <u8>slot;
-    queue.posted += 1;
+  const entries = Queue.ring(slot, Ring.Fill).descriptors;
+  const list = header.freeListOffset + ((header.freeFrames - count) << 2);
+  for (let n: u32 = 0; n < count; n++) {
+    const frame = load<u32>(<usize>(list + ((count - 1 - n) << 2)));
+    if (frame >= header.frameCount) fault(Fault.FrameIndex);
+    postFrame(slot, entries, from + n, frame);
+  }
+  header.freeFrames -= count;
+  return count;
+}
+
+/** Writes entry `index` of the fill ring; it becomes the kernel's when the index is published. */
+function postFrame(slot: u32, entries: u32, index: u32, frame: u32): void {
+  const header = RegionHeader.get();
+  const at = entries + (index & (FILL_RING_ENTRIES - 1)) * ADDRESS_ENTRY_BYTES;
+  store<u64>(<usize>at, <u64>(frame << header.frameShift));
+  const meta = FrameMeta.at(frame);
+  meta.state = <u8>FrameState.Fill;
+  meta.interfaceSlot = <u8>slot;
+  header.intentEnd = index + 1;
+}
+
+/** After a crash while frames were being posted: those that were not published are Held again. */
+export function withdrawUnpublished(slot: u32, from: u32, end: u32): void {
+  const header = RegionHeader.get();
+  const ring = Queue.ring(slot, Ring.Fill);
+  if (ring.producerIndex != from || end - from > FILL_RING_ENTRIES) return;
+  for (let index = from; index != end; index++) {
+    const at = ring.descriptors + (index & (FILL_RING_ENTRIES - 1)) * ADDRESS_ENTRY_BYTES;
+    const frame = <u32>(load<u64>(<usize>at) >> header.frameShift);
+    if (frame < header.frameCount) FrameMeta.at(frame).state = <u8>FrameState.Held;
   }
 }
 

@@ -36,7 +36,9 @@ export class RegionHeader {
   freeListOffset: u32;
   frameMetaOffset: u32;
   framePoolOffset: u32;
-  reserved0: u64;
+  /** Start of the socket table: a variable, so that field addresses need no arithmetic. */
+  socketsOffset: u32;
+  reserved0: u32;
 
   /** 0 free; else client slot + 1, with bit 31 set when somebody sleeps on it (futex). */
   lock: u32;
@@ -99,6 +101,9 @@ export class RegionHeader {
   intentQueue: u32;
   /** Producer index of the ring before the operation. */
   intentIndex: u32;
+  /** Fill: behind the last entry that was written. */
+  intentEnd: u32;
+  reserved11: u32;
   /** Counts sockets created: orders them, and tells reused slots apart. */
   socketSequence: u64;
   reserved8: u64;

@@ -2,7 +2,7 @@
 
 import { MAX_FRAME_BYTES, MIN_FRAME_BYTES } from "../config";
 import { storeRelease32 } from "../host";
-import { FRAME_META_BYTES, FRAME_TABLES_OFFSET, PAGE_BYTES } from "../layout";
+import { FRAME_META_BYTES, FRAME_TABLES_OFFSET, PAGE_BYTES, SOCKETS_OFFSET } from "../layout";
 import { Waiter, WaiterState } from "../wait/waiter";
 import { REGION_MAGIC, RegionHeader } from "./header";
 
@@ -47,6 +47,7 @@ export function formatRegion(
   header.freeListOffset = FRAME_TABLES_OFFSET;
   header.frameMetaOffset = <u32>metaStart(frameCount);
   header.framePoolOffset = <u32>poolStart(frameCount);
+  header.socketsOffset = SOCKETS_OFFSET;
   header.socketHigh = 1;
   header.waiterHigh = 1;
   // exasockd's doorbell is always there.

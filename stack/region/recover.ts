@@ -2,12 +2,12 @@
 // anew from per-object state. No socket is lost; the one that was being changed keeps what its
 // state says. See docs/decisions/0003-orphaned-lock.md.
 
-import { COMPLETION_RING_ENTRIES, FILL_RING_ENTRIES, MAX_QUEUES } from "../config";
-import { RX_RING_ENTRIES, TX_RING_ENTRIES } from "../config";
+import { COMPLETION_RING_ENTRIES, MAX_QUEUES, RX_RING_ENTRIES } from "../config";
+import { TX_RING_ENTRIES } from "../config";
 import { fence } from "../host";
 import { steerAddresses } from "../link/address";
 import { rebuildDestinations } from "../link/destination";
-import { markFilled, markTransmitted, Queue, QueueState, Ring } from "../link/queue";
+import { markTransmitted, Queue, QueueState, Ring, withdrawUnpublished } from "../link/queue";
 import { ADDRESS_ENTRY_BYTES, DESCRIPTOR_BYTES } from "../link/xsk-ring";
 import { steeringClear } from "../link/steering";
 import { cookieClear, cookieInsert, isSteered, steer } from "../socket/table";
@@ -32,7 +32,7 @@ export function recoverRegion(): void {
   header.changingSocket = 0;
 }
 
-/** Ring entries that were published before the crash but not yet recorded are recorded now. */
+/** Ring entries: what was published is the kernel's, what was not is ours again. */
 function finishIntent(): void {
   const header = RegionHeader.get();
   const slot = header.intentQueue;
@@ -42,10 +42,7 @@ function finishIntent(): void {
   if (Queue.at(slot).state != QueueState.Running) return;
   const from = header.intentIndex;
   if (intent == Intent.Fill) {
-    const to = Queue.ring(slot, Ring.Fill).producerIndex;
-    if (to - from > FILL_RING_ENTRIES) return;
-    // Counted anew below, so a part that was recorded already does no harm.
-    markFilled(slot, from, to);
+    withdrawUnpublished(slot, from, header.intentEnd);
     return;
   }
   const ring = Queue.ring(slot, Ring.Tx);

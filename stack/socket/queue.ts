@@ -10,12 +10,11 @@ function publishCount(socket: Socket, count: u32): void {
   storeRelease32(changetype<usize>(socket) + offsetof<Socket>("receiveCount"), count);
 }
 
-/** Appends a Held frame whose record is filled in, and wakes who waits for it. */
-export function enqueue(index: u32, frame: u32): void {
-  const header = RegionHeader.get();
-  const socket = Socket.at(index);
-  const meta = FrameMeta.at(frame);
-  header.changingSocket = index;
+/**
+ * Appends a frame whose record is filled in, and wakes who waits for it. The state is written
+ * first: a frame that was not linked when its owner died is found by it (region/recover.ts).
+ */
+export function enqueue(socket: Socket, index: u32, meta: FrameMeta, frame: u32): void {
   meta.socket = index;
   meta.next = 0;
   meta.state = <u8>FrameState.Queued;
@@ -26,22 +25,18 @@ export function enqueue(index: u32, frame: u32): void {
   socket.receiveBytes += meta.chargedBytes;
   socket.arrivals += 1;
   publishCount(socket, socket.receiveCount + 1);
-  header.changingSocket = 0;
   notifySocket(index);
 }
 
 /** Takes the oldest frame off the queue and frees it. */
 export function dequeue(index: u32): void {
-  const header = RegionHeader.get();
   const socket = Socket.at(index);
   const at = socket.receiveHead;
-  if (at == 0 || at > header.frameCount) return;
-  header.changingSocket = index;
+  if (at == 0 || at > RegionHeader.get().frameCount) return;
   const meta = FrameMeta.at(at - 1);
   socket.receiveHead = meta.next;
   if (meta.next == 0) socket.receiveTail = 0;
   socket.receiveBytes -= min<u32>(meta.chargedBytes, socket.receiveBytes);
   publishCount(socket, socket.receiveCount - 1);
   giveFrame(at - 1);
-  header.changingSocket = 0;
 }

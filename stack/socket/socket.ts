@@ -1,5 +1,6 @@
 import { MAX_SOCKETS } from "../config";
-import { SOCKET_BYTES, SOCKETS_OFFSET } from "../layout";
+import { SOCKET_BYTES } from "../layout";
+import { RegionHeader } from "../region/header";
 
 export const enum SocketState {
   Free = 0,
@@ -114,7 +115,7 @@ export class Socket {
   cookieNext: u32;
 
   static at(index: u32): Socket {
-    return changetype<Socket>(<usize>(SOCKETS_OFFSET + index * SOCKET_BYTES));
+    return changetype<Socket>(<usize>(RegionHeader.get().socketsOffset + index * SOCKET_BYTES));
   }
 }
 

@@ -110,18 +110,54 @@ function lookupChain(
   ifindex: u32,
 ): u32 {
   const head = load<u32>(chainOf(hi, lo, portNet, protocol));
+  if (head == 0) return 0;
+  if (Socket.at(head).demuxNext != 0) {
+    return searchChain(
+      head,
+      hi,
+      lo,
+      portNet,
+      remoteHi,
+      remoteLo,
+      remotePortNet,
+      protocol,
+      ifindex,
+    );
+  }
+  // A socket alone in its chain, which is the rule: no comparison, no group.
+  const socket = Socket.at(head);
+  if (!isAt(socket, hi, lo, portNet, protocol)) return 0;
+  return score(socket, remoteHi, remoteLo, remotePortNet, ifindex) != 0 ? head : 0;
+}
+
+function isAt(socket: Socket, hi: u64, lo: u64, portNet: u32, protocol: u32): bool {
+  return (
+    socket.localLo == lo &&
+    socket.localHi == hi &&
+    <u32>socket.localPortNet == portNet &&
+    <u32>socket.protocol == protocol
+  );
+}
+
+/** The best of several sockets in one chain. */
+function searchChain(
+  head: u32,
+  hi: u64,
+  lo: u64,
+  portNet: u32,
+  remoteHi: u64,
+  remoteLo: u64,
+  remotePortNet: u32,
+  protocol: u32,
+  ifindex: u32,
+): u32 {
   let best: u32 = 0;
   let bestScore: u32 = 0;
   let at = head;
   for (let steps: u32 = 0; at != 0; steps++) {
     if (steps > MAX_SOCKETS) fault(Fault.ChainLoop);
     const socket = Socket.at(at);
-    if (
-      <u32>socket.localPortNet == portNet &&
-      socket.localLo == lo &&
-      socket.localHi == hi &&
-      <u32>socket.protocol == protocol
-    ) {
+    if (isAt(socket, hi, lo, portNet, protocol)) {
       const value = score(socket, remoteHi, remoteLo, remotePortNet, ifindex);
       if (value > bestScore) {
         best = at;

@@ -80,7 +80,7 @@ export function udpInput(
   meta.ttl = ip.ttl;
   meta.tos = ip.tos;
   meta.chargedBytes = payloadBytes + DATAGRAM_OVERHEAD_BYTES;
-  enqueue(index, frame);
+  enqueue(socket, index, meta, frame);
   header.rxDatagrams += 1;
   header.rxDatagramBytes += payloadBytes;
   return true;
@@ -99,7 +99,7 @@ function checksumHolds(
 ): bool {
   const found = <u32>udp.checksumNet;
   if (found == 0) return true;
-  const pseudo = pseudoHeaderSum(ip.sourceNet, ip.destinationNet, PROTOCOL_UDP, length);
-  if (foldSum(sumBytes(at, length, pseudo)) == 0xffff) return true;
-  return (interfaceFlags & InterfaceFlag.Virtual) != 0 && found == foldSum(pseudo);
+  const pseudo = pseudoHeaderSum(ip, PROTOCOL_UDP, length);
+  if ((interfaceFlags & InterfaceFlag.Virtual) != 0 && found == foldSum(pseudo)) return true;
+  return foldSum(sumBytes(at, length, pseudo)) == 0xffff;
 }

@@ -150,7 +150,8 @@ export function submitDatagram(): void {
   const sourceNet = mappedToNet(header.reservedSourceLo);
   const remoteNet = mappedToNet(header.reservedRemoteLo);
   writeEthernet(start, entry);
-  changetype<Ipv4Header>(start + <usize>ETHERNET_HEADER_BYTES).write(
+  const ip = changetype<Ipv4Header>(start + <usize>ETHERNET_HEADER_BYTES);
+  ip.write(
     length + UDP_HEADER_BYTES + IPV4_MIN_HEADER_BYTES,
     <u32>socket.tos,
     <u32>socket.ttl,
@@ -162,7 +163,7 @@ export function submitDatagram(): void {
   const udp = changetype<UdpHeader>(udpAt);
   const udpBytes = length + UDP_HEADER_BYTES;
   udp.write(<u32>socket.localPortNet, header.reservedRemotePortNet, udpBytes);
-  const pseudo = pseudoHeaderSum(sourceNet, remoteNet, PROTOCOL_UDP, udpBytes);
+  const pseudo = pseudoHeaderSum(ip, PROTOCOL_UDP, udpBytes);
   const sum = ~foldSum(sumBytes(udpAt, udpBytes, pseudo)) & 0xffff;
   // RFC 768: a computed checksum of zero is sent as all ones.
   udp.checksumNet = <u16>(sum == 0 ? 0xffff : sum);

@@ -84,17 +84,11 @@ export class Ipv4Header {
 }
 
 /** The pseudo header's part of a transport checksum, RFC 768 and RFC 9293 3.1; not folded. */
-export function pseudoHeaderSum(
-  sourceNet: u32,
-  destinationNet: u32,
-  protocol: u32,
-  lengthBytes: u32,
-): u64 {
+export function pseudoHeaderSum(ip: Ipv4Header, protocol: u32, lengthBytes: u32): u64 {
   return (
-    <u64>sourceNet +
-    <u64>destinationNet +
-    <u64>(protocol << 8) +
-    <u64>(<u32>bswap<u16>(<u16>lengthBytes))
+    <u64>ip.sourceNet +
+    <u64>ip.destinationNet +
+    <u64>((protocol << 8) + <u32>bswap<u16>(<u16>lengthBytes))
   );
 }
 
