@@ -224,6 +224,12 @@ function exists(path: string): boolean {
   return statSync(fromRoot(path), { throwIfNoEntry: false }) !== undefined;
 }
 
+interface Entry {
+  version?: string;
+  dependencies?: Record<string, string>;
+  optionalDependencies?: Record<string, string>;
+}
+
 describe("dependencies", () => {
   const manifest = JSON.parse(readFileSync(fromRoot("package.json"), "utf8")) as Record<
     string,
@@ -238,13 +244,15 @@ describe("dependencies", () => {
     assert.deepEqual(loose, []);
   });
 
-  it("are all in the lock with version and checksum, for every platform", () => {
+  it("are all in the lock, with a version each", () => {
+    // npm ci refuses a lock that lacks a package, be it one for another platform.
     const lock = JSON.parse(readFileSync(fromRoot("package-lock.json"), "utf8")) as {
-      packages: Record<string, { version?: string; integrity?: string }>;
+      packages: Record<string, Entry>;
     };
-    const packages = Object.entries(lock.packages).filter(([path]) => path !== "");
-    const bad = packages.filter(([, entry]) => !entry.version || !entry.integrity);
-    none(bad.map(([path]) => path));
+    const wanted = Object.values(lock.packages).flatMap((entry) =>
+      Object.keys({ ...entry.dependencies, ...entry.optionalDependencies }),
+    );
+    none(wanted.filter((name) => !lock.packages[`node_modules/${name}`]?.version));
   });
 
   it("come from wherever npm is configured to look: the lock names no host", () => {
