@@ -109,8 +109,10 @@ export function obstacleToPreload(path: string, identity: Identity): Obstacle | 
       const head = Buffer.alloc(HEAD_BYTES);
       const bytes = head.subarray(0, readSync(fd, head, 0, HEAD_BYTES, 0));
       const interpreter = scriptInterpreter(bytes);
-      if (interpreter === null)
-        return privilegeObstacle(fd, current, identity) ?? elfObstacle(fd, bytes);
+      if (interpreter === null) {
+        const obstacle = privilegeObstacle(fd, current, identity) ?? elfObstacle(fd, bytes);
+        return obstacle && { ...obstacle, reason: `${shown(current)} ${obstacle.reason}` };
+      }
       current = interpreter;
     } finally {
       closeSync(fd);
@@ -136,17 +138,17 @@ function privilegeObstacle(fd: number, path: string, identity: Identity): Obstac
 }
 
 function privileged(kind: string): Obstacle {
-  return { reason: `it gains privileges when it starts (${kind})`, preload: true };
+  return { reason: `gains privileges when it starts (${kind})`, preload: true };
 }
 
 function elfObstacle(fd: number, head: Buffer): Obstacle | null {
   if (head.length < 64 || head.readUInt32BE(0) !== 0x7f454c46) return null;
   // These dynamic linkers would complain or fail, and not just ignore the library.
-  if (head[4] !== ELF_CLASS_64) return { reason: "it is a 32-bit program", preload: false };
+  if (head[4] !== ELF_CLASS_64) return { reason: "is a 32-bit program", preload: false };
   const interpreter = elfInterpreter(fd, head);
-  if (interpreter === null) return { reason: "it is statically linked", preload: true };
+  if (interpreter === null) return { reason: "is statically linked", preload: true };
   if (basename(interpreter).startsWith("ld-linux")) return null;
-  return { reason: `it does not use glibc (but ${shown(interpreter)})`, preload: false };
+  return { reason: `does not use glibc (but ${shown(interpreter)})`, preload: false };
 }
 
 /** Bytes read; 0 for a position that no file has. */

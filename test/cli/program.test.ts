@@ -106,13 +106,13 @@ describe("what stands against preloading", () => {
 
   it("is static linking", async () => {
     const source = "test/cli/quick-exit.c";
-    const program = await compileProgram(source, ["-static", "-nostdlib"], "-static");
+    const program = await compileProgram(source, ["-static", "-nostdlib"], { variant: "-static" });
     assert.deepEqual(obstacleToPreload(program, anybody), {
-      reason: "it is statically linked",
+      reason: `${program} is statically linked`,
       preload: true,
     });
     const script = file("static-script", `#!${program}\n`);
-    assert.equal(reason(script), "it is statically linked");
+    assert.equal(reason(script), `${program} is statically linked`);
   });
 
   it("is another C library or another word size: these would fail with the library", () => {
@@ -126,13 +126,15 @@ describe("what stands against preloading", () => {
     head.writeBigUInt64LE(120n, 64 + 8);
     head.writeBigUInt64LE(30n, 64 + 32);
     head.write("/lib/ld-musl-x86_64.so.1\0", 120);
-    assert.deepEqual(obstacleToPreload(file("musl", head), anybody), {
-      reason: "it does not use glibc (but /lib/ld-musl-x86_64.so.1)",
+    const musl = file("musl", head);
+    assert.deepEqual(obstacleToPreload(musl, anybody), {
+      reason: `${musl} does not use glibc (but /lib/ld-musl-x86_64.so.1)`,
       preload: false,
     });
     head[4] = 1;
-    assert.deepEqual(obstacleToPreload(file("small", head), anybody), {
-      reason: "it is a 32-bit program",
+    const small = file("small", head);
+    assert.deepEqual(obstacleToPreload(small, anybody), {
+      reason: `${small} is a 32-bit program`,
       preload: false,
     });
   });
@@ -141,26 +143,27 @@ describe("what stands against preloading", () => {
     const head = Buffer.alloc(64, 0xff);
     head.writeUInt32BE(0x7f454c46, 0);
     head[4] = 2;
-    assert.equal(reason(file("lies", head)), "it is statically linked");
+    const lies = file("lies", head);
+    assert.equal(reason(lies), `${lies} is statically linked`);
     assert.equal(reason(file("short", head.subarray(0, 40))), null);
   });
 
   it("is a gain of privileges", { skip: isRoot ? false : "needs root to own files" }, () => {
     const script = file("privileged-script", "#!/bin/sh\n", 0o4755);
     const program = file("privileged", "", 0o4755);
-    const message = "it gains privileges when it starts (set-user-ID)";
+    const message = `${program} gains privileges when it starts (set-user-ID)`;
     assert.equal(reason(program), message);
     assert.equal(reason(program, { ...anybody, uid: 0 }), null, "root gains nothing");
     assert.equal(reason(script), null, "the kernel ignores the bit of scripts");
     chmodSync(program, 0o2755);
-    assert.equal(reason(program), "it gains privileges when it starts (set-group-ID)");
+    assert.equal(reason(program), `${program} gains privileges when it starts (set-group-ID)`);
     chmodSync(program, 0o2745);
     assert.equal(reason(program), null, "without group execute it is another bit");
   });
 
   it("is file capabilities, unless root runs the program", () => {
     const withCapabilities = { ...anybody, hasCapabilities: () => true };
-    const message = "it gains privileges when it starts (file capabilities)";
+    const message = "/bin/sh gains privileges when it starts (file capabilities)";
     assert.equal(reason("/bin/sh", withCapabilities), message);
     assert.equal(reason("/bin/sh", { ...withCapabilities, uid: 0 }), null);
   });
