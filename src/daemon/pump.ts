@@ -6,6 +6,8 @@ import { native, type Watch, watch } from "./native.ts";
 import type { Region } from "./region.ts";
 
 const TICK_MILLIS = 10;
+/** A leader that left work lying (stopped, or starved of CPU) is not relied on for so long. */
+const DISTRUST_TICKS = 100;
 
 export class Pump {
   readonly #region: Region;
@@ -17,6 +19,10 @@ export class Pump {
   #epoch = 0;
   /** Calls of poll() by ourselves since then. */
   #ownPolls = 0;
+  /** Whether there was work to do at the last tick. */
+  #hadWork = false;
+  /** Ticks for which no leader is relied on. */
+  #distrust = 0;
 
   constructor(region: Region) {
     this.#region = region;
@@ -63,7 +69,12 @@ export class Pump {
     const others = (epoch - this.#epoch - this.#ownPolls) >>> 0 !== 0;
     this.#ownPolls = 0;
     this.#epoch = epoch;
-    const served = others || this.#region.hasLeader;
+    const work = this.#region.stack.hasWork() !== 0;
+    if (others) this.#distrust = 0;
+    else if (work && this.#hadWork) this.#distrust = DISTRUST_TICKS;
+    else if (this.#distrust > 0) this.#distrust--;
+    const served = others || (this.#region.hasLeader && this.#distrust === 0);
+    this.#hadWork = work && served;
     this.#setWatching(!served);
     if (served) return;
     this.pump();
