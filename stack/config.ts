@@ -35,6 +35,9 @@ export const COMPLETION_RING_ENTRIES: u32 = 2048;
 /** Frames that one queue keeps posted for the kernel to receive into. */
 export const FILL_TARGET_FRAMES: u32 = 2048;
 
+/** Sent frames that a queue lets pile up before it takes them back. */
+export const REAP_BATCH_FRAMES: u32 = 16;
+
 /** Smallest frame of the pool that AF_XDP allows in aligned mode. */
 export const MIN_FRAME_BYTES: u32 = 2048;
 /** Largest: one page. */

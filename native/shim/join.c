@@ -115,7 +115,7 @@ static const char *take_region(struct Reply *reply) {
   reply->fds[3] = -1;
   fd_make_private(&process.arrivalsProgram);
   /* An epoch seen before the sockets are taken: a change meanwhile makes us ask again. */
-  process.queuesEpoch = core_header()->routeEpoch;
+  process.queuesEpoch = core_header()->queueEpoch;
   take_queues(reply);
   process.wires.stack_name = process.stackName;
   process.wires.bell = real.socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -185,7 +185,7 @@ bool process_join(void) {
 void process_refresh_queues(void) {
   int saved = errno;
   pthread_mutex_lock(&joining);
-  uint32_t epoch = core_header()->routeEpoch;
+  uint32_t epoch = core_header()->queueEpoch;
   struct Reply reply;
   if (epoch != process.queuesEpoch && !process.orphaned) {
     if (ask(process.control, "{\"type\":\"queues\"}", &reply)) {

@@ -152,7 +152,7 @@ struct Process {
   /* After fork: the mapping is there, but the region knows only the parent. */
   bool stale;
   uint32_t client;
-  /* The header's routeEpoch when the queues' descriptors were fetched last. */
+  /* The header's queueEpoch when the queues' descriptors were fetched last. */
   uint32_t queuesEpoch;
   int control;
   int arrivalsProgram;

@@ -56,7 +56,7 @@ bool stack_lock(void) {
       unhold();
       return false;
     }
-    if (LIKELY(core_header()->routeEpoch == process.queuesEpoch) || process.orphaned) return true;
+    if (LIKELY(core_header()->queueEpoch == process.queuesEpoch) || process.orphaned) return true;
     core_unlock();
     process_refresh_queues();
   }
@@ -65,7 +65,7 @@ bool stack_lock(void) {
 bool stack_trylock(void) {
   hold();
   if (core_try_lock(process.client)) {
-    if (LIKELY(core_header()->routeEpoch == process.queuesEpoch)) return true;
+    if (LIKELY(core_header()->queueEpoch == process.queuesEpoch)) return true;
     core_unlock();
     process_refresh_queues();
   }

@@ -2,6 +2,7 @@ import {
   COMPLETION_RING_ENTRIES,
   FILL_RING_ENTRIES,
   MAX_QUEUES,
+  REAP_BATCH_FRAMES,
   RX_RING_ENTRIES,
   TX_RING_ENTRIES,
 } from "../config";
@@ -124,6 +125,7 @@ export function startQueue(slot: u32, fillTarget: u32): u32 {
   if (queue.state != QueueState.Stopped) return 0;
   queue.fillTarget = min<u32>(fillTarget, FILL_RING_ENTRIES);
   queue.state = QueueState.Running;
+  RegionHeader.get().queueEpoch += 1;
   refill(slot);
   return queue.posted;
 }
@@ -140,6 +142,7 @@ export function stopQueue(slot: u32): void {
   queue.posted = 0;
   queue.inFlight = 0;
   const header = RegionHeader.get();
+  header.queueEpoch += 1;
   for (let index: u32 = 0; index < header.freshFrames; index++) {
     const meta = FrameMeta.at(index);
     if (meta.state != <u8>FrameState.Fill && meta.state != <u8>FrameState.Transmit) continue;
@@ -248,12 +251,14 @@ export function withdrawUnpublished(slot: u32, from: u32, end: u32): void {
   }
 }
 
-/** Room on the TX ring; completions are reaped when it looks full. */
+/**
+ * Room on the TX ring. Completions are reaped in small batches, so that the frames that are sent
+ * from are few and stay in cache.
+ */
 export function transmitRoom(slot: u32): u32 {
   const queue = Queue.at(slot);
-  const limit = min<u32>(TX_RING_ENTRIES, COMPLETION_RING_ENTRIES);
-  if (queue.inFlight >= limit) reapCompletions(slot);
-  return limit - queue.inFlight;
+  if (queue.inFlight >= REAP_BATCH_FRAMES) reapCompletions(slot);
+  return min<u32>(TX_RING_ENTRIES, COMPLETION_RING_ENTRIES) - queue.inFlight;
 }
 
 /**

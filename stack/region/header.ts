@@ -103,7 +103,8 @@ export class RegionHeader {
   intentIndex: u32;
   /** Fill: behind the last entry that was written. */
   intentEnd: u32;
-  reserved11: u32;
+  /** Changes when a queue starts or stops: programs fetch the AF_XDP sockets anew. */
+  queueEpoch: u32;
   /** Counts sockets created: orders them, and tells reused slots apart. */
   socketSequence: u64;
   reserved8: u64;
