@@ -1,0 +1,217 @@
+// Who may start and use a stack, and exasockd's start itself, on hosts of the laboratory.
+
+import assert from "node:assert/strict";
+import { readFileSync, statSync } from "node:fs";
+import { after, before, describe, it } from "node:test";
+import { type Host, Network } from "../../src/lab/network.ts";
+import { type Outcome, until } from "../../src/lab/program.ts";
+import { CONTROL, LAUNCHER } from "../support/exasock.ts";
+import { skipWithoutRoot } from "../support/privilege.ts";
+
+/** Neither root nor in any group, but able to read the repository wherever it lies. */
+const AS_NOBODY = [
+  ...["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"],
+  ...["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"],
+];
+const ECHO = ["sh", "-c", 'echo "ran:$LD_PRELOAD"'];
+const PLENTY = 10;
+
+let network: Network;
+let left: Host;
+let right: Host;
+
+async function run(host: Host, command: readonly string[]): Promise<Outcome> {
+  const program = host.start(command);
+  program.endInput();
+  return program.waitForExit();
+}
+
+function commandLine(pid: number): string[] {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
+  } catch {
+    return [];
+  }
+}
+
+/** The pids of all exasockd on a host. */
+function daemons(host: Host): number[] {
+  return host.pids().filter((pid) => commandLine(pid)[1]?.endsWith("/exasockd.js"));
+}
+
+async function stop(host: Host): Promise<void> {
+  await host.run([CONTROL, "stop"]);
+  await until("exasockd to end", () => daemons(host).length === 0);
+}
+
+describe("a user without permission", { skip: skipWithoutRoot }, () => {
+  before(async () => {
+    network = await Network.create();
+    left = network.host("left");
+    right = network.host("right");
+  });
+
+  after(() => {
+    network.closeNow();
+  });
+
+  const reason =
+    /^nobody is neither root nor in the group exasock \(as root: .*usermod -aG exasock nobody\)\n$/;
+
+  it("is told so in one line, and the program runs unaccelerated", async () => {
+    const { stdout, stderr, code } = await run(left, [...AS_NOBODY, LAUNCHER, ...ECHO]);
+    assert.deepEqual([stdout, code], ["ran:\n", 0]);
+    const [prefix, rest] = [stderr.slice(0, 34), stderr.slice(34)];
+    assert.equal(prefix, "exasock warning: not accelerated: ");
+    assert.match(rest, reason);
+    assert.deepEqual(daemons(left), [], "nothing was started");
+  });
+
+  it("can have the program not run at all", async () => {
+    const command = [...AS_NOBODY, LAUNCHER, "--require", ...ECHO];
+    const { stdout, stderr, code } = await run(left, command);
+    assert.deepEqual([stdout, code], ["", 1]);
+    assert.equal(stderr.slice(0, 26), "exasock: not accelerated: ");
+    assert.match(stderr.slice(26), reason);
+  });
+
+  it("is told the same while a stack runs", async () => {
+    await left.run([CONTROL, "up"]);
+    const { stdout, stderr } = await run(left, [...AS_NOBODY, LAUNCHER, ...ECHO]);
+    assert.equal(stdout, "ran:\n");
+    assert.match(stderr.slice(34), reason);
+    await stop(left);
+  });
+
+  it("may look, but not start, change or stop the stack", async () => {
+    const as = (...args: string[]) => run(left, [...AS_NOBODY, CONTROL, ...args]);
+    const refusals = {
+      up: "only root can start the stack or add interfaces",
+      down: "only root can take interfaces from the stack",
+      stop: "only root can stop exasockd",
+    };
+    for (const [name, text] of Object.entries(refusals)) {
+      const { stderr, code } = await as(name);
+      assert.deepEqual([stderr, code], [`exasockctl: ${text}\n`, 1]);
+    }
+    await left.run([CONTROL, "up"]);
+    const { stdout, code } = await as("status");
+    assert.deepEqual([stdout.startsWith("exasockd "), code], [true, 0]);
+    await stop(left);
+  });
+});
+
+describe("exasockd", { skip: skipWithoutRoot }, () => {
+  before(async () => {
+    network = await Network.create();
+    left = network.host("left");
+    right = network.host("right");
+  });
+
+  after(() => {
+    network.closeNow();
+  });
+
+  it("is started once by many launchers at once, in each namespace", async () => {
+    const command = [LAUNCHER, "--require", ...ECHO];
+    const outcomes = await Promise.all(
+      [left, right].flatMap((host) => Array.from({ length: PLENTY }, () => run(host, command))),
+    );
+    for (const { stdout, stderr, code } of outcomes) {
+      assert.deepEqual([stderr, code], ["", 0]);
+      assert.match(stdout, /^ran:.*libexasock\.so\n$/);
+    }
+    assert.equal(daemons(left).length, 1);
+    assert.equal(daemons(right).length, 1);
+  });
+
+  it("is init's child, in a session of its own without a terminal", () => {
+    const [pid] = daemons(left);
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    const [, parent, , session, terminal] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    assert.notEqual(parent, String(process.pid));
+    assert.notEqual(session, readFileSync("/proc/self/stat", "utf8").split(" ")[5]);
+    assert.equal(terminal, "0");
+  });
+
+  it("writes a log that only root can write", async () => {
+    const { stdout } = await left.run(["sh", "-c", "stat -Lc %i /proc/self/ns/net"]);
+    const log = statSync(`/run/exasock/default-${stdout.trim()}.log`);
+    assert.deepEqual([log.uid, log.mode & 0o777], [0, 0o644]);
+    assert.equal(statSync("/run/exasock").mode & 0o022, 0);
+  });
+
+  it("is replaced at once by the next launch after a stop", async () => {
+    const [before] = daemons(left);
+    await left.run([CONTROL, "stop"]);
+    const { stderr, code } = await run(left, [LAUNCHER, "--require", ...ECHO]);
+    assert.deepEqual([stderr, code], ["", 0]);
+    await until("one exasockd", () => daemons(left).length === 1);
+    assert.notEqual(daemons(left)[0], before);
+  });
+
+  it("is replaced at once by the next launch after it was killed", async () => {
+    const [before] = daemons(left);
+    process.kill(before ?? 0, "SIGKILL");
+    const { stderr, code } = await run(left, [LAUNCHER, "--require", ...ECHO]);
+    assert.deepEqual([stderr, code], ["", 0]);
+    assert.notEqual(daemons(left)[0], before);
+  });
+
+  it("serves stacks of other names beside one another", async () => {
+    const { stdout } = await left.run([CONTROL, "down", "--json"]);
+    assert.deepEqual(JSON.parse(stdout), { ok: true });
+    await left.run([LAUNCHER, "--require", "--stack=second", ...ECHO]);
+    assert.equal(daemons(left).length, 2);
+    const status = await left.run([CONTROL, "status", "--stack=second"]);
+    assert.match(status.stdout, /stack "second"/);
+    await left.run([CONTROL, "stop", "--stack=second"]);
+    await left.run([CONTROL, "up"]);
+  });
+
+  it("is asked for the interfaces that a launch names", async () => {
+    const name = left.interfaceName;
+    await left.run([CONTROL, "down", name]);
+    await left.run([LAUNCHER, "--require", `--interfaces=${name}`, ...ECHO]);
+    const { stdout } = await left.run([CONTROL, "status", "--json"]);
+    assert.deepEqual(
+      (JSON.parse(stdout) as { interfaces: { name: string }[] }).interfaces.map((one) => one.name),
+      [name],
+    );
+    const missing = await run(left, [LAUNCHER, "--require", "--interfaces=nosuch0", ...ECHO]);
+    assert.deepEqual(
+      [missing.stderr, missing.code],
+      ["exasock: not accelerated: nosuch0: no such interface\n", 1],
+    );
+  });
+
+  it("says why when it can't start", async () => {
+    await stop(left);
+    const powerless = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"];
+    const { stdout, stderr, code } = await run(left, [...powerless, LAUNCHER, ...ECHO]);
+    assert.deepEqual([stdout, code], ["ran:\n", 0]);
+    assert.match(
+      stderr,
+      /^exasock warning: not accelerated: exasockd could not start: .+ \(log: \/run\/exasock\/default-\d+\.log\)\n$/,
+    );
+  });
+
+  it("is not trusted when it is somebody else's", async () => {
+    const listen = `
+import socket, time
+one = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+one.bind("\\0exasock/default")
+one.listen()
+print("listens", flush=True)
+time.sleep(60)`;
+    const impostor = left.start([...AS_NOBODY, "python3", "-c", listen]);
+    await impostor.waitForOutput("listens");
+    const { stdout, stderr, code } = await run(left, [LAUNCHER, ...ECHO]);
+    assert.deepEqual([stdout, code], ["ran:\n", 0]);
+    const text =
+      "exasock warning: not accelerated: a process of uid 65534 took exasockd's address\n";
+    assert.equal(stderr, text);
+    impostor.kill();
+    await impostor.waitForExit();
+  });
+});
