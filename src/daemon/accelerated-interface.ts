@@ -73,6 +73,11 @@ export class AcceleratedInterface {
     return this.#program.mode;
   }
 
+  /** Why the mode is generic; empty when it is native. */
+  get nativeProblem(): string {
+    return this.#program.nativeProblem;
+  }
+
   get zeroCopy(): boolean {
     return this.queues.every((queue) => queue.isZeroCopy);
   }

@@ -15,10 +15,12 @@ export interface Choice {
   readonly usable: boolean;
   /** Why not, for people. */
   readonly reason: string;
+  /** Nothing but this reason is in the way: whoever expects it to be used has to know. */
+  readonly remarkable: boolean;
 }
 
-const usable: Choice = { usable: true, reason: "" };
-const no = (reason: string): Choice => ({ usable: false, reason });
+const usable: Choice = { usable: true, reason: "", remarkable: false };
+const no = (reason: string): Choice => ({ usable: false, reason, remarkable: false });
 
 /** True if transport checksums on the interface can't be expected to be complete. */
 export function isVirtual(link: Link, driver: string): boolean {
@@ -36,13 +38,13 @@ export function chooseInterface(
   if (link.hardwareType !== ARPHRD_ETHER || link.mac.length !== MAC_BYTES) {
     return no("not an Ethernet interface");
   }
-  if (link.mtu > options.largestMtu) {
-    return no(`MTU ${link.mtu} is larger than a frame holds (at most ${options.largestMtu})`);
-  }
-  if (options.named) return usable;
+  const fits = link.mtu <= options.largestMtu;
+  const reason = `MTU ${link.mtu} is larger than a frame holds (at most ${options.largestMtu})`;
+  const fitting: Choice = fits ? usable : { usable: false, reason, remarkable: true };
+  if (options.named) return fitting;
   if ((link.flags & IFF_UP) === 0) return no("down");
   if (link.master !== 0) return no("belongs to a bridge, bond or VRF");
   if (!AUTOMATIC_KINDS.has(link.kind)) return no(`of kind ${link.kind}: used only when named`);
   if (!options.hasAddress) return no("has no IPv4 address");
-  return usable;
+  return fitting;
 }

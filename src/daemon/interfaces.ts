@@ -159,7 +159,7 @@ export class Interfaces {
       largestMtu: this.#largestMtu,
     });
     if (!choice.usable) {
-      if (named) this.#fail(name, choice.reason);
+      if (named || choice.remarkable) this.#fail(name, choice.reason);
       return;
     }
     try {
@@ -168,8 +168,12 @@ export class Interfaces {
       const opened = await AcceleratedInterface.open(this.#region, link, virtual, running);
       this.#active.set(link.ifindex, opened);
       this.#failures.delete(name);
-      const { mode, zeroCopy, queues } = opened;
-      this.#log.info({ name, mode, zeroCopy, queues: queues.length }, "interface in use");
+      const { mode, nativeProblem, zeroCopy, queues } = opened;
+      const problem = nativeProblem === "" ? {} : { nativeProblem };
+      this.#log.info(
+        { name, mode, ...problem, zeroCopy, queues: queues.length },
+        "interface in use",
+      );
       this.#onChange();
     } catch (error) {
       this.#fail(name, (error as Error).message);

@@ -42,6 +42,8 @@ export interface InterfaceStatus {
   readonly up: boolean;
   readonly kind: string;
   readonly mode: "native" | "generic";
+  /** Why the mode is generic; empty when it is native. */
+  readonly nativeProblem: string;
   readonly zeroCopy: boolean;
   readonly queues: QueueStatus[];
   readonly counters: Record<string, number>;
@@ -150,6 +152,7 @@ function interfaceStatus(region: Region, one: AcceleratedInterface): InterfaceSt
     up: (link.flags & IFF_UP) !== 0 && (link.flags & IFF_RUNNING) !== 0,
     kind: link.kind,
     mode: one.mode,
+    nativeProblem: one.nativeProblem,
     zeroCopy: queues.every((queue) => queue.zeroCopy),
     queues,
     counters: countersOf(new InterfaceView(region.view, at), INTERFACE_COUNTERS),

@@ -22,6 +22,8 @@ function checkLoad(result: [number, number] | number, what: string): [number, nu
 /** Attached by a link: it goes away with the descriptor, however the process ends. */
 export class XdpProgram {
   readonly mode: DriverMode;
+  /** Why the mode is not native; empty when it is. */
+  readonly nativeProblem: string;
   readonly #programFd: number;
   readonly #socketsFd: number;
   readonly #linkFd: number;
@@ -35,6 +37,7 @@ export class XdpProgram {
     [this.#programFd, this.#socketsFd] = checkLoad(loaded, "loading steer.bpf.o");
     let link = native().bpfLinkXdp(this.#programFd, ifindex, 0);
     this.mode = link < 0 ? "generic" : "native";
+    this.nativeProblem = link < 0 ? new SystemError("native XDP", -link).message : "";
     if (link < 0) link = native().bpfLinkXdp(this.#programFd, ifindex, 1);
     if (link < 0) {
       native().close(this.#programFd);
