@@ -14,10 +14,14 @@
 #define IN_EVENTS ((uint32_t)(EPOLLIN | EPOLLRDNORM))
 #define OUT_EVENTS ((uint32_t)(EPOLLOUT | EPOLLWRNORM))
 #define KERNEL_ASK_NANOS 20000u
+/* How deep Linux lets instances nest (EP_MAX_NESTS). */
+enum { NESTS_MAX = 4 };
 
 struct Member {
   int fd;
+  /* One of these two. */
   struct Endpoint *endpoint;
+  struct Epoll *inner;
   struct epoll_event event;
   /* What was reported last, for EPOLLET. */
   uint64_t arrivals;
@@ -64,9 +68,24 @@ void epoll_reference(struct Epoll *epoll) {
   release();
 }
 
+static void remove_member(struct Epoll *epoll, uint32_t at) {
+  epoll->members[at] = epoll->members[--epoll->count];
+}
+
+/* Removes a socket, or an inner instance, from every instance. Precondition: the lock is held. */
+static void forget(const struct Endpoint *endpoint, const struct Epoll *inner) {
+  for (struct Epoll *epoll = all; epoll != NULL; epoll = epoll->next) {
+    for (uint32_t i = epoll->count; i > 0; i--) {
+      struct Member *member = &epoll->members[i - 1];
+      if (member->endpoint == endpoint && member->inner == inner) remove_member(epoll, i - 1);
+    }
+  }
+}
+
 void epoll_drop(struct Epoll *epoll) {
   acquire();
   bool last = --epoll->references == 0;
+  if (last) forget(NULL, epoll);
   for (struct Epoll **at = &all; last && *at != NULL; at = &(*at)->next) {
     if (*at != epoll) continue;
     *at = epoll->next;
@@ -78,18 +97,10 @@ void epoll_drop(struct Epoll *epoll) {
   free(epoll);
 }
 
-static void remove_member(struct Epoll *epoll, uint32_t at) {
-  epoll->members[at] = epoll->members[--epoll->count];
-}
-
 void epoll_forget(const struct Endpoint *endpoint) {
   if (all == NULL) return;
   acquire();
-  for (struct Epoll *epoll = all; epoll != NULL; epoll = epoll->next) {
-    for (uint32_t i = epoll->count; i > 0; i--) {
-      if (epoll->members[i - 1].endpoint == endpoint) remove_member(epoll, i - 1);
-    }
-  }
+  forget(endpoint, NULL);
   release();
 }
 
@@ -100,16 +111,20 @@ static struct Member *find_member(struct Epoll *epoll, int fd) {
   return NULL;
 }
 
-static struct Member *add_member(int fd) {
+/* The instance's record, made if it has none. Precondition: the lock is held. */
+static struct Epoll *record(int fd) {
   struct Epoll *epoll = fd_epoll(fd);
-  if (epoll == NULL) {
-    epoll = calloc(1, sizeof *epoll);
-    if (epoll == NULL) return NULL;
-    epoll->references = 1;
-    epoll->next = all;
-    all = epoll;
-    fd_set_epoll(fd, epoll);
-  }
+  if (epoll != NULL) return epoll;
+  epoll = calloc(1, sizeof *epoll);
+  if (epoll == NULL) return NULL;
+  epoll->references = 1;
+  epoll->next = all;
+  all = epoll;
+  fd_set_epoll(fd, epoll);
+  return epoll;
+}
+
+static struct Member *add_member(struct Epoll *epoll) {
   if (epoll->count == epoll->room) {
     uint32_t room = epoll->room == 0 ? 8 : epoll->room * 2;
     struct Member *members = realloc(epoll->members, room * sizeof *members);
@@ -120,9 +135,25 @@ static struct Member *add_member(int fd) {
   return &epoll->members[epoll->count++];
 }
 
+/* Once this process has joined, a wait in any instance may have to end for a socket added later. */
+static int created(int fd) {
+  if (fd < 0 || fd >= FD_MAX || !process.joined || fd_borrowed()) return fd;
+  acquire();
+  record(fd);
+  release();
+  return fd;
+}
+
+int shim_epoll_create(int size) { return created(real.epoll_create(size)); }
+int shim_epoll_create1(int flags) { return created(real.epoll_create1(flags)); }
+
+static bool is_accelerated(const struct Member *member) {
+  return member->endpoint != NULL && socket_is_accelerated(member->endpoint);
+}
+
 /* Brings the kernel's registration in line with who reports EPOLLOUT. */
 static void sync_kernel(int fd, struct Member *member) {
-  bool accelerated = socket_is_accelerated(member->endpoint);
+  bool accelerated = is_accelerated(member);
   if (accelerated == member->withoutOut || member->disarmed) return;
   struct epoll_event event = member->event;
   if (accelerated) event.events &= ~OUT_EVENTS;
@@ -139,43 +170,68 @@ static void wake_sleeper(struct Epoll *epoll) {
   real.sendto(process.wires.bell, "", 1, MSG_DONTWAIT, (struct sockaddr *)&name, bytes);
 }
 
+/* Records what the kernel accepted. */
+static void note_change(int fd, int operation, const struct Member *change) {
+  struct Epoll *epoll = operation == EPOLL_CTL_DEL ? fd_epoll(fd) : record(fd);
+  if (epoll == NULL) return;
+  struct Member *member = find_member(epoll, change->fd);
+  if (operation == EPOLL_CTL_DEL) {
+    if (member != NULL) remove_member(epoll, (uint32_t)(member - epoll->members));
+    return;
+  }
+  if (member == NULL) member = add_member(epoll);
+  if (member != NULL) *member = *change;
+  wake_sleeper(epoll);
+}
+
 int shim_epoll_ctl(int fd, int operation, int target, struct epoll_event *event) {
-  struct Endpoint *endpoint = fd_socket(target);
-  if (LIKELY(endpoint == NULL) || fd_borrowed() || (unsigned)fd >= FD_MAX) {
+  struct Member change = {.fd = target};
+  if (LIKELY(!fd_is_ours(target)) || fd_borrowed() || (unsigned)fd >= FD_MAX ||
+      (operation != EPOLL_CTL_DEL && is_nowhere(event))) {
     return real.epoll_ctl(fd, operation, target, event);
   }
+  change.endpoint = fd_socket(target);
+  change.inner = fd_epoll(target);
+  change.withoutOut = is_accelerated(&change);
   struct epoll_event kernels = {0};
-  bool accelerated = socket_is_accelerated(endpoint);
-  if (event != NULL && operation != EPOLL_CTL_DEL) {
-    kernels = *event;
-    if (accelerated) kernels.events &= ~OUT_EVENTS;
-  }
-  int result = real.epoll_ctl(fd, operation, target, event != NULL ? &kernels : NULL);
+  if (operation != EPOLL_CTL_DEL) kernels = change.event = *event;
+  if (change.withoutOut) kernels.events &= ~OUT_EVENTS;
+  int result = real.epoll_ctl(fd, operation, target, &kernels);
   if (result != 0) return result;
   int saved = errno;
   acquire();
-  struct Epoll *epoll = fd_epoll(fd);
-  struct Member *member = epoll != NULL ? find_member(epoll, target) : NULL;
-  if (operation == EPOLL_CTL_DEL) {
-    if (member != NULL) remove_member(epoll, (uint32_t)(member - epoll->members));
-  } else {
-    if (member == NULL) member = add_member(fd);
-    if (member != NULL) {
-      *member = (struct Member){
-          .fd = target, .endpoint = endpoint, .event = *event, .withoutOut = accelerated};
-    }
-    if (fd_epoll(fd) != NULL) wake_sleeper(fd_epoll(fd));
-  }
+  note_change(fd, operation, &change);
   release();
   errno = saved;
   return 0;
 }
 
+static uint32_t member_events(struct Member *member, bool peek, unsigned depth);
+
+static bool has_ready_member(struct Epoll *epoll, unsigned depth) {
+  for (uint32_t i = 0; i < epoll->count; i++) {
+    if (member_events(&epoll->members[i], true, depth) != 0) return true;
+  }
+  return false;
+}
+
+bool epoll_ready(struct Epoll *epoll) {
+  acquire();
+  bool ready = has_ready_member(epoll, 0);
+  release();
+  return ready;
+}
+
 /* What the stack has for a member now. Unless `peek`, it counts as reported. */
-static uint32_t member_events(struct Member *member, bool peek) {
+static uint32_t member_events(struct Member *member, bool peek, unsigned depth) {
   struct Endpoint *endpoint = member->endpoint;
   uint32_t wanted = member->event.events;
-  if (member->disarmed || endpoint->index == 0) return 0;
+  if (member->disarmed) return 0;
+  if (member->inner != NULL) {
+    bool ready = depth < NESTS_MAX && has_ready_member(member->inner, depth + 1);
+    return ready ? wanted & IN_EVENTS : 0;
+  }
+  if (endpoint->index == 0) return 0;
   uint32_t bits = socket_ready(endpoint);
   uint32_t events = 0;
   bool edges = (wanted & EPOLLET) != 0;
@@ -197,16 +253,6 @@ static uint32_t member_events(struct Member *member, bool peek) {
   return events;
 }
 
-bool epoll_ready(struct Epoll *epoll) {
-  bool ready = false;
-  acquire();
-  for (uint32_t i = 0; i < epoll->count && !ready; i++) {
-    ready = member_events(&epoll->members[i], true) != 0;
-  }
-  release();
-  return ready;
-}
-
 struct EpollWaiting {
   int fd;
   struct epoll_event *events;
@@ -220,9 +266,10 @@ static int scan(const struct EpollWaiting *waiting, struct Epoll *epoll, uint64_
   for (uint32_t n = 0; n < epoll->count; n++) {
     struct Member *member = &epoll->members[(start + n) % epoll->count];
     sync_kernel(waiting->fd, member);
-    if (member->endpoint->index != 0 && socket_twin_worth(member->endpoint, now)) *ask = true;
+    struct Endpoint *endpoint = member->endpoint;
+    if (endpoint != NULL && endpoint->index != 0 && socket_twin_worth(endpoint, now)) *ask = true;
     if (found == waiting->room) continue;
-    uint32_t events = member_events(member, false);
+    uint32_t events = member_events(member, false, 0);
     if (events == 0) continue;
     waiting->events[found++] = (struct epoll_event){events, member->event.data};
     epoll->cursor = (start + n + 1) % epoll->count;
@@ -253,7 +300,7 @@ static int add_kernel(const struct EpollWaiting *waiting, struct Epoll *epoll, i
   for (uint32_t i = 0; more == 0 && waiting->room > found && i < epoll->count; i++) {
     struct Member *member = &epoll->members[i];
     bool levels = (member->event.events & (EPOLLET | EPOLLONESHOT)) == 0;
-    if (levels && (member->event.events & EPOLLIN) != 0 && member->endpoint->index != 0) {
+    if (levels && (member->event.events & EPOLLIN) != 0 && is_accelerated(member)) {
       socket_twin_empty(member->endpoint, now);
     }
   }
@@ -289,16 +336,8 @@ static int try_epoll(void *context, uint64_t now, bool askKernel) {
 }
 
 /* Whether the kernel's answer alone would do. */
-static bool is_kernels(int fd, int room) {
-  bool only = true;
-  acquire();
-  struct Epoll *epoll = fd_epoll(fd);
-  for (uint32_t i = 0; epoll != NULL && i < epoll->count; i++) {
-    if (epoll->members[i].endpoint->index != 0) only = false;
-    sync_kernel(fd, &epoll->members[i]);
-  }
-  release();
-  return only || room <= 0;
+static bool is_kernels(const struct epoll_event *events, int room) {
+  return room <= 0 || is_nowhere(events) || !process.joined;
 }
 
 static int wait_for_events(int fd, struct epoll_event *events, int room, uint64_t deadline,
@@ -323,20 +362,20 @@ static uint64_t deadline_millis(int millis) {
 }
 
 int shim_epoll_wait(int fd, struct epoll_event *events, int room, int millis) {
-  if (is_kernels(fd, room)) return real.epoll_wait(fd, events, room, millis);
+  if (is_kernels(events, room)) return real.epoll_wait(fd, events, room, millis);
   return wait_for_events(fd, events, room, deadline_millis(millis), NULL);
 }
 
 int shim_epoll_pwait(int fd, struct epoll_event *events, int room, int millis,
                      const sigset_t *mask) {
-  if (is_kernels(fd, room)) return real.epoll_pwait(fd, events, room, millis, mask);
+  if (is_kernels(events, room)) return real.epoll_pwait(fd, events, room, millis, mask);
   return wait_for_events(fd, events, room, deadline_millis(millis), mask);
 }
 
 int shim_epoll_pwait2(int fd, struct epoll_event *events, int room,
                       const struct timespec *timeout, const sigset_t *mask) {
   uint64_t deadline;
-  if (is_kernels(fd, room) || !deadline_from(timeout, &deadline)) {
+  if (is_kernels(events, room) || !deadline_from(timeout, &deadline)) {
     return real.epoll_pwait2(fd, events, room, timeout, mask);
   }
   return wait_for_events(fd, events, room, deadline, mask);

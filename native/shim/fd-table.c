@@ -150,7 +150,7 @@ void fd_share_all(void) {
 }
 
 static void each_passed(const struct msghdr *message, void (*visit)(int fd)) {
-  if (message->msg_control == NULL) return;
+  if (is_nowhere(message->msg_control)) return;
   for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c != NULL;
        c = CMSG_NXTHDR((struct msghdr *)(uintptr_t)message, c)) {
     if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;

@@ -47,7 +47,7 @@ static void ask_kernel(struct Polling *polling, uint64_t now) {
   for (nfds_t i = 0; restore && i < count; i++) {
     struct Endpoint *endpoint = merged(polling->fds[i].fd);
     wanted[i] = polling->fds[i].events;
-    if (endpoint == NULL || endpoint->released) continue;
+    if (endpoint == NULL || !socket_is_accelerated(endpoint)) continue;
     polling->fds[i].events = (short)(wanted[i] & ~OUT_EVENTS);
   }
   real.poll(polling->fds, count, 0);
@@ -59,7 +59,7 @@ static void ask_kernel(struct Polling *polling, uint64_t now) {
     if ((one->revents & (POLLIN | POLLERR)) == 0 && (one->events & POLLIN) != 0) {
       socket_twin_empty(endpoint, now);
     }
-    if (!restore && !endpoint->released) one->revents = (short)(one->revents & ~OUT_EVENTS);
+    if (!restore && socket_is_accelerated(endpoint)) one->revents = (short)(one->revents & ~OUT_EVENTS);
   }
   polling->askedNanos = now;
 }
@@ -113,9 +113,9 @@ static int wait_for_fds(struct pollfd *fds, nfds_t count, uint64_t deadline,
 
 /* Whether any of them needs more than the kernel's answer. */
 static bool concerns_us(const struct pollfd *fds, nfds_t count) {
-  if (atomic_load_explicit(&fd_accelerated, memory_order_relaxed) == 0 || fds == NULL) return false;
+  if (count == 0 || is_nowhere(fds)) return false;
   for (nfds_t i = 0; i < count; i++) {
-    if (merged(fds[i].fd) != NULL || fd_epoll(fds[i].fd) != NULL) return true;
+    if (fd_is_ours(fds[i].fd)) return true;
   }
   return false;
 }
@@ -198,18 +198,19 @@ static nfds_t collect(struct pollfd *fds, int count, fd_set *const *asked) {
 }
 
 static bool select_concerns_us(int count, fd_set *const *asked) {
-  if (atomic_load_explicit(&fd_accelerated, memory_order_relaxed) == 0) return false;
+  for (int i = 0; i < 3; i++) {
+    if (asked[i] != NULL && is_nowhere(asked[i])) return false;
+  }
   for (int fd = 0; fd < count && fd < FD_MAX; fd++) {
-    if (fd_state[fd] != FD_SOCKET && fd_state[fd] != FD_EPOLL) continue;
-    for (int i = 0; i < 3; i++) {
-      if (in_set(asked[i], fd)) return true;
-    }
+    if (LIKELY(fd_state[fd] == FD_PLAIN)) continue;
+    if (!in_set(asked[0], fd) && !in_set(asked[1], fd) && !in_set(asked[2], fd)) continue;
+    if (fd_is_ours(fd)) return true;
   }
   return false;
 }
 
 /* Writes the three sets of ready descriptors. Returns how many bits, or -EBADF. */
-static int fill_sets(const struct pollfd *fds, nfds_t found, int count, fd_set *const *asked) {
+static int fill_sets(const struct pollfd *fds, nfds_t found, fd_set *const *asked) {
   int bits = 0;
   for (nfds_t n = 0; n < found; n++) {
     if ((fds[n].revents & POLLNVAL) != 0) return -EBADF;
@@ -224,7 +225,6 @@ static int fill_sets(const struct pollfd *fds, nfds_t found, int count, fd_set *
       else words[i][fd / NFDBITS] &= ~(fd_mask)(1ul << (fd % NFDBITS));
     }
   }
-  (void)count;
   return bits;
 }
 
@@ -235,7 +235,7 @@ static int select_ours(int count, fd_set *const *asked, uint64_t deadline, const
   if (fds == NULL) return -ENOMEM;
   collect(fds, count, asked);
   int result = wait_for_fds(fds, found, deadline, mask);
-  if (result >= 0) result = fill_sets(fds, found, count, asked);
+  if (result >= 0) result = fill_sets(fds, found, asked);
   if (fds != local) munmap(fds, room_bytes(found));
   return result;
 }

@@ -27,15 +27,18 @@ struct Receiving {
   ssize_t result;
 };
 
-static size_t scatter(const struct msghdr *message, const uint8_t *from, size_t bytes) {
+/* Bytes copied, or -EFAULT. */
+static ssize_t scatter(const struct msghdr *message, const uint8_t *from, size_t bytes) {
   size_t done = 0;
   for (size_t i = 0; i < message->msg_iovlen && done < bytes; i++) {
     const struct iovec *part = &message->msg_iov[i];
     size_t piece = part->iov_len < bytes - done ? part->iov_len : bytes - done;
-    if (piece != 0) memcpy(part->iov_base, from + done, piece);
+    if (piece == 0) continue;
+    if (is_nowhere(part->iov_base)) return -EFAULT;
+    memcpy(part->iov_base, from + done, piece);
     done += piece;
   }
-  return done;
+  return (ssize_t)done;
 }
 
 /* As the kernel's put_cmsg(): what does not fit is cut short, and MSG_CTRUNC says so. */
@@ -96,9 +99,11 @@ static void put_controls(struct msghdr *message, uint32_t flags, const struct Fr
 
 static ssize_t deliver(struct msghdr *message, int flags, uint32_t options,
                        const struct FrameMeta *meta) {
-  size_t bytes = meta->payloadBytes;
-  size_t copied = scatter(message, region_at(meta->payloadOffset), bytes);
+  ssize_t bytes = meta->payloadBytes;
+  ssize_t copied = scatter(message, region_at(meta->payloadOffset), (size_t)bytes);
+  if (copied < 0) return copied;
   if (message->msg_name != NULL) {
+    if (is_nowhere(message->msg_name)) return -EFAULT;
     struct sockaddr_in from = {.sin_family = AF_INET, .sin_port = meta->sourcePortNet};
     from.sin_addr.s_addr = (in_addr_t)(meta->sourceLo >> 32);
     size_t room = message->msg_namelen < sizeof from ? message->msg_namelen : sizeof from;
@@ -108,7 +113,7 @@ static ssize_t deliver(struct msghdr *message, int flags, uint32_t options,
   message->msg_flags = copied < bytes ? MSG_TRUNC : 0;
   message->msg_flags |= flags & MSG_CMSG_CLOEXEC;
   put_controls(message, options, meta);
-  return (flags & MSG_TRUNC) != 0 ? (ssize_t)bytes : (ssize_t)copied;
+  return (flags & MSG_TRUNC) != 0 ? bytes : copied;
 }
 
 /* From the stack's queue. False if there is nothing; else `result` is bytes or -errno. */
@@ -166,6 +171,20 @@ static int try_receive(void *context, uint64_t now, bool askKernel) {
   return worth && !kernelFirst && take_from_kernel(receiving, now);
 }
 
+static ssize_t receive_by_kernel(const struct Receiving *receiving) {
+  ssize_t result = real.recvmsg(receiving->fd, receiving->message, receiving->flags);
+  return result >= 0 ? result : -errno;
+}
+
+/* For a call that blocks: leaves the wait when the socket becomes the kernel's. */
+static int try_receive_blocked(void *context, uint64_t now, bool askKernel) {
+  struct Receiving *receiving = context;
+  if (try_receive(context, now, askKernel)) return 1;
+  if (LIKELY(!receiving->endpoint->released && process_usable())) return 0;
+  receiving->result = -VIA_KERNEL;
+  return 1;
+}
+
 static ssize_t receive_message(int fd, struct msghdr *message, int flags) {
   struct Endpoint *endpoint = fd_endpoint(fd);
   struct Receiving receiving = {.endpoint = endpoint,
@@ -173,22 +192,18 @@ static ssize_t receive_message(int fd, struct msghdr *message, int flags) {
                                 .fd = fd,
                                 .message = message,
                                 .flags = flags};
-  bool ours = endpoint->index != 0 && (flags & ~FLAGS_KNOWN) == 0 && message->msg_iovlen <= IOV_MAX;
-  for (size_t i = 0; ours && i < message->msg_iovlen; i++) {
-    if (message->msg_iov[i].iov_base == NULL && message->msg_iov[i].iov_len != 0) ours = false;
-  }
+  bool ours = endpoint->index != 0 && (flags & ~FLAGS_KNOWN) == 0;
+  if (message->msg_iovlen > IOV_MAX) ours = false;
+  if (message->msg_iovlen != 0 && is_nowhere(message->msg_iov)) ours = false;
   if (ours && LIKELY(try_receive(&receiving, 0, false))) return receiving.result;
-  if (!ours || endpoint->released || !process_usable()) {
-    ssize_t result = real.recvmsg(fd, message, flags);
-    return result >= 0 ? result : -errno;
-  }
+  if (!ours || endpoint->released || !process_usable()) return receive_by_kernel(&receiving);
   if ((flags & MSG_DONTWAIT) != 0 || socket_is_nonblocking(fd, endpoint)) {
     /* Nothing was there without asking the kernel; now and then it is asked. */
     return try_receive(&receiving, now_nanos(), false) ? receiving.result : -EAGAIN;
   }
   uint64_t timeout = region_socket(endpoint->index)->receiveTimeoutNanos;
   struct pollfd fds[1 + WAIT_EXTRA_FDS] = {{.fd = fd, .events = POLLIN}};
-  struct Waiting waiting = {.ready = try_receive,
+  struct Waiting waiting = {.ready = try_receive_blocked,
                             .context = &receiving,
                             .deadline = timeout != 0 ? deadline_after(timeout) : FOREVER,
                             .interest = socket_interest(endpoint),
@@ -196,8 +211,8 @@ static ssize_t receive_message(int fd, struct msghdr *message, int flags) {
                             .count = 1,
                             .restarts = timeout == 0};
   int done = wait_until(&waiting);
-  if (done == 0) return -EAGAIN;
-  return done < 0 ? done : receiving.result;
+  if (done <= 0) return done == 0 ? -EAGAIN : done;
+  return receiving.result == -VIA_KERNEL ? receive_by_kernel(&receiving) : receiving.result;
 }
 
 static ssize_t answer(ssize_t result) {
@@ -208,7 +223,7 @@ static ssize_t answer(ssize_t result) {
 
 ssize_t shim_recvfrom(int fd, void *data, size_t bytes, int flags, struct sockaddr *from,
                       socklen_t *fromBytes) {
-  if (from != NULL && (fromBytes == NULL || *fromBytes > INT_MAX)) {
+  if (from != NULL && (is_nowhere(fromBytes) || *fromBytes > INT_MAX)) {
     return real.recvfrom(fd, data, bytes, flags, from, fromBytes);
   }
   struct iovec part = {data, bytes};
@@ -256,7 +271,7 @@ ssize_t shim_readv(int fd, const struct iovec *vector, int count) {
 }
 
 ssize_t shim_recvmsg(int fd, struct msghdr *message, int flags) {
-  if (fd_socket(fd) == NULL || message == NULL) {
+  if (fd_socket(fd) == NULL || is_nowhere(message)) {
     ssize_t received = real.recvmsg(fd, message, flags);
     if (received >= 0 && message->msg_controllen != 0) fd_received(message);
     return received;
@@ -269,7 +284,7 @@ ssize_t shim_recvmsg(int fd, struct msghdr *message, int flags) {
 int shim_recvmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags,
                   struct timespec *timeout) {
   uint64_t deadline;
-  if (fd_socket(fd) == NULL || messages == NULL || !deadline_from(timeout, &deadline)) {
+  if (fd_socket(fd) == NULL || is_nowhere(messages) || !deadline_from(timeout, &deadline)) {
     int received = real.recvmmsg(fd, messages, count, flags, timeout);
     for (int i = 0; i < received; i++) {
       if (messages[i].msg_hdr.msg_controllen != 0) fd_received(&messages[i].msg_hdr);

@@ -28,12 +28,13 @@ struct Sending {
 /* Bytes in the vector, or -1 if the kernel should look at it. */
 static int64_t total_bytes(const struct msghdr *message) {
   size_t total = 0;
-  if (message->msg_iovlen > IOV_MAX || (message->msg_iov == NULL && message->msg_iovlen != 0)) {
-    return -1;
-  }
+  if (message->msg_iovlen > IOV_MAX) return -1;
+  if (message->msg_iovlen != 0 && is_nowhere(message->msg_iov)) return -1;
   for (size_t i = 0; i < message->msg_iovlen; i++) {
     const struct iovec *part = &message->msg_iov[i];
-    if (part->iov_len > PAYLOAD_MAX || (part->iov_base == NULL && part->iov_len != 0)) return -1;
+    if (part->iov_len > PAYLOAD_MAX || (part->iov_len != 0 && is_nowhere(part->iov_base))) {
+      return -1;
+    }
     total += part->iov_len;
   }
   return total > PAYLOAD_MAX ? -1 : (int64_t)total;
@@ -43,9 +44,11 @@ static int64_t total_bytes(const struct msghdr *message) {
 static bool is_for_stack(struct Sending *sending) {
   const struct msghdr *message = sending->message;
   if ((sending->flags & ~FLAGS_KNOWN) != 0 || message->msg_controllen != 0) return false;
+  if (sending->endpoint->corked) return false;
   if (message->msg_name != NULL && message->msg_namelen != 0) {
     struct sockaddr_in to;
-    if (message->msg_namelen < sizeof to || message->msg_namelen > INT_MAX) return false;
+    if (message->msg_namelen < sizeof to || is_nowhere(message->msg_name)) return false;
+    if (message->msg_namelen > sizeof(struct sockaddr_storage)) return false;
     memcpy(&to, message->msg_name, sizeof to);
     if (to.sin_family != AF_INET || to.sin_port == 0 || to.sin_addr.s_addr == 0) return false;
     sending->remoteLo = (uint64_t)to.sin_addr.s_addr << 32 | 0xffff0000u;
@@ -68,6 +71,7 @@ static void gather(uint8_t *to, const struct msghdr *message) {
 
 static ssize_t send_by_kernel(struct Sending *sending) {
   ssize_t result = real.sendmsg(sending->fd, sending->message, sending->flags);
+  if (result >= 0) sending->endpoint->corked = (sending->flags & MSG_MORE) != 0;
   return result >= 0 ? result : -errno;
 }
 
@@ -175,18 +179,18 @@ ssize_t shim_writev(int fd, const struct iovec *vector, int count) {
 
 ssize_t shim_sendmsg(int fd, const struct msghdr *message, int flags) {
   if (LIKELY(fd_socket(fd) == NULL)) {
-    if (message != NULL && message->msg_controllen != 0) fd_sent(message);
+    if (!is_nowhere(message) && message->msg_controllen != 0) fd_sent(message);
     return real.sendmsg(fd, message, flags);
   }
-  if (message == NULL) return real.sendmsg(fd, message, flags);
+  if (is_nowhere(message)) return real.sendmsg(fd, message, flags);
   ssize_t result = answer(send_message(fd, message, flags));
   trace_result("sendmsg", fd, result);
   return result;
 }
 
 int shim_sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags) {
-  if (fd_socket(fd) == NULL || messages == NULL) {
-    for (unsigned i = 0; messages != NULL && i < count; i++) {
+  if (fd_socket(fd) == NULL || is_nowhere(messages)) {
+    for (unsigned i = 0; !is_nowhere(messages) && i < count; i++) {
       if (messages[i].msg_hdr.msg_controllen != 0) fd_sent(&messages[i].msg_hdr);
     }
     return real.sendmmsg(fd, messages, count, flags);

@@ -88,6 +88,8 @@ struct Endpoint {
   /* The counter works; otherwise the kernel socket is asked every time. */
   bool counted;
   bool twinMaybe;
+  /* The kernel holds pieces of a datagram (MSG_MORE) that the next send completes. */
+  bool corked;
   /* The stack delivered last, so it is the kernel socket's turn when both have something. */
   bool twinTurn;
   /* Other processes may hold the socket: its end is for exasockd to notice. */
@@ -103,6 +105,14 @@ static inline bool fd_is_plain(int fd) {
   return (unsigned)fd >= FD_MAX || fd_state[fd] == FD_PLAIN;
 }
 
+/*
+ * An address that no object of a program can have: such a call is for the kernel to refuse with
+ * EFAULT. Other bad pointers end the program, as they do in a call of libc's own.
+ */
+static inline bool is_nowhere(const void *pointer) {
+  return (uintptr_t)pointer - 65536 > UINT64_C(0x7fffffff0000) - 65536;
+}
+
 /* Slow half of the dispatch: looks at unknown descriptors, hides private ones (-1 in *fd). */
 bool fd_is(int *fd, enum FdState wanted);
 /* The endpoint behind a descriptor in state FD_SOCKET. */
@@ -112,6 +122,10 @@ struct Endpoint *fd_socket(int fd);
 /* Forgets that a descriptor is ours. */
 void fd_make_plain(int fd);
 struct Epoll *fd_epoll(int fd);
+/* The same, after a look at descriptors that are unknown yet. Both NULL: libc's business. */
+static inline bool fd_is_ours(int fd) {
+  return UNLIKELY(!fd_is_plain(fd)) && fd_is(&fd, FD_PLAIN);
+}
 void fd_set_endpoint(int fd, struct Endpoint *endpoint);
 void fd_set_epoll(int fd, struct Epoll *epoll);
 /* A new endpoint without descriptors; NULL when all are used. */
@@ -283,7 +297,7 @@ void socket_last_close(struct Endpoint *endpoint);
 /* Binds the kernel socket to a port of its choice, as a first send does. */
 void socket_autobind(int fd, struct Endpoint *endpoint);
 static inline bool socket_is_accelerated(const struct Endpoint *endpoint) {
-  return endpoint->index != 0 && !endpoint->released;
+  return endpoint->index != 0 && !endpoint->released && !process.orphaned;
 }
 bool socket_is_nonblocking(int fd, const struct Endpoint *endpoint);
 /* The stack's readiness bits: EPOLLIN, EPOLLOUT, EPOLLERR. */

@@ -145,7 +145,10 @@ uint32_t socket_ready(struct Endpoint *endpoint) {
   if (socket->sequence != endpoint->sequence) return 0;
   /* Another process may have handed it over. */
   if (socket->state == SocketState_Kernel) endpoint->released = true;
-  return w2c_stack_socketReadiness(stack, endpoint->index);
+  uint32_t bits = w2c_stack_socketReadiness(stack, endpoint->index);
+  /* A pending error alone is POLLERR, not POLLIN. */
+  if ((bits & EPOLLERR) != 0 && socket->receiveCount == 0) bits &= ~(uint32_t)EPOLLIN;
+  return bits;
 }
 
 static uint32_t arrivals(const struct Endpoint *endpoint) {
@@ -201,12 +204,22 @@ static const char *local_address(int fd, struct sockaddr_in *local) {
   return address >> 28 >= 14 ? "bound to a multicast or broadcast address" : NULL;
 }
 
+/* Packets for other addresses (a subnet's broadcast address) are the kernel's. */
+static bool is_of_this_host(uint64_t lo) {
+  for (uint32_t slot = 0; slot < MAX_ADDRESSES; slot++) {
+    const struct HostAddress *address = region_at(ADDRESSES_OFFSET + slot * ADDRESS_BYTES);
+    if (address->references != 0 && address->hi == 0 && address->lo == lo) return true;
+  }
+  return lo == 0;
+}
+
 /* Gives the region's socket the addresses that the kernel socket has. NULL, or why not. */
 static const char *place(int fd, uint32_t index) {
   struct sockaddr_in local;
   struct sockaddr_in peer;
   const char *why = local_address(fd, &local);
   if (why != NULL) return why;
+  if (!is_of_this_host(mapped(local.sin_addr))) return "bound to an address of no interface";
   bool connected = has_peer(fd, &peer);
   uint32_t device = (uint32_t)get_int(fd, SOL_SOCKET, SO_BINDTOIFINDEX);
   if (!stack_lock()) return "exasockd is gone";
