@@ -33,7 +33,7 @@ export const TX_RING_ENTRIES: u32 = 2048;
 export const FILL_RING_ENTRIES: u32 = 4096;
 export const COMPLETION_RING_ENTRIES: u32 = 2048;
 /** Frames that one queue keeps posted for the kernel to receive into. */
-export const FILL_TARGET_FRAMES: u32 = 2048;
+export const FILL_TARGET_FRAMES: u32 = 1024;
 
 /** Sent frames that a queue lets pile up before it takes them back. */
 export const REAP_BATCH_FRAMES: u32 = 16;

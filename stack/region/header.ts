@@ -39,6 +39,7 @@ export class RegionHeader {
   /** Start of the socket table: a variable, so that field addresses need no arithmetic. */
   socketsOffset: u32;
   reserved0: u32;
+  reserved11: u64;
 
   /** 0 free; else client slot + 1, with bit 31 set when somebody sleeps on it (futex). */
   lock: u32;
