@@ -12,6 +12,7 @@ async function compile({ argv, virtualFiles }) {
   const inputs = [];
   const messages = [];
   const outputs = {};
+  const texts = new Map(Object.entries(virtualFiles));
   const { error } = await asc.main(argv, {
     readFile(name, directory) {
       if (virtualFiles[name] !== undefined) return virtualFiles[name];
@@ -19,6 +20,7 @@ async function compile({ argv, virtualFiles }) {
       try {
         const text = readFileSync(path, "utf8");
         inputs.push(path);
+        texts.set(name, text);
         return text;
       } catch {
         return null; // asc asks for the same module under several names
@@ -28,18 +30,20 @@ async function compile({ argv, virtualFiles }) {
       outputs[name] = contents;
     },
     listFiles: () => null,
-    reportDiagnostic: (diagnostic) => void messages.push(formatDiagnostic(diagnostic)),
+    reportDiagnostic: (diagnostic) => void messages.push(formatDiagnostic(diagnostic, texts)),
     stdout: { write: () => {} },
     stderr: { write: () => {} },
   });
   return { inputs, messages, outputs, error: error?.message };
 }
 
-function formatDiagnostic({ message, range }) {
+function formatDiagnostic({ message, range }, texts) {
   if (!range) return `asc: ${message}`;
-  const before = range.source.text.slice(0, range.start).split("\n");
-  const place = `${before.length}:${before.at(-1).length + 1}`;
-  return `stack/${range.source.normalizedPath}:${place}: ${message}`;
+  const file = range.source.normalizedPath;
+  const text = texts.get(file);
+  if (text === undefined) return `${file}: ${message}`;
+  const before = text.slice(0, range.start).split("\n");
+  return `stack/${file}:${before.length}:${before.at(-1).length + 1}: ${message}`;
 }
 
 /** Parses files without compiling them; see Source in declarations.ts. */

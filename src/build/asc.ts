@@ -13,7 +13,6 @@ export interface AscJob {
 /** The compiled module, and what was read to make it. */
 export interface AscResult {
   wasm: Uint8Array;
-  sourceMap: string | undefined;
   /** Absolute paths of the files that were read. */
   inputs: string[];
 }
@@ -39,9 +38,7 @@ export async function compileStack(job: AscJob): Promise<AscResult> {
   if (done.error) throw new BuildError(`asc: ${done.error}`);
   const wasm = done.outputs["out.wasm"];
   if (!(wasm instanceof Uint8Array)) throw new BuildError("asc wrote no module");
-  const sourceMap = done.outputs["out.wasm.map"];
-  const map = typeof sourceMap === "string" ? sourceMap : undefined;
-  return { wasm, sourceMap: map, inputs: done.inputs };
+  return { wasm, inputs: done.inputs };
 }
 
 /** Parses files (name relative to stack/, text); the result is described in declarations.ts. */

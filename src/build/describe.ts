@@ -10,6 +10,7 @@ import { fromRoot } from "./paths.ts";
 import { readModule } from "./wasm.ts";
 
 const ENTRY = "describe.ts";
+const LAYOUT_CHECK = /^check\w+Layout$/;
 
 /** Describes the sources (names relative to stack/) and the functions that `wasm` exports. */
 export async function describeStack(files: string[], wasm: Uint8Array): Promise<Abi> {
@@ -103,11 +104,15 @@ async function evaluate(found: Declarations): Promise<Map<string, bigint>> {
       wanted.push({ expression, code: `offsetof<${alias}>("${field.name}")`, type: "u32" });
     }
   }
+  // Functions that only hold compile-time checks: the product reaches none of them.
+  const checks = found.functions.filter((one) => LAYOUT_CHECK.test(one.name));
+  const calls = checks.map(({ name, file }) => `  ${local(name, file)}();`);
+  const check = ["export function checkLayouts(): void {", ...calls, "}"];
   const globals = wanted.map(({ code, type }, index) => {
     const widened = type.startsWith("i") ? `<u64><i64>${code}` : `<u64>${code}`;
     return `export const g${index}: u64 = ${widened};`;
   });
-  const entry = [...imports, ...globals, ""].join("\n");
+  const entry = [...imports, ...check, ...globals, ""].join("\n");
   const virtualFiles = { [ENTRY]: entry };
   const { wasm } = await compileStack({ entry: ENTRY, target: "describe", virtualFiles });
   const { exports } = (await WebAssembly.instantiate(wasm)).instance;

@@ -2,7 +2,7 @@
 
 import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { basename, join } from "node:path";
 import { compileStack } from "./asc.ts";
 import { describeStack } from "./describe.ts";
 import { emitC } from "./emit-c.ts";
@@ -30,41 +30,25 @@ export const GENERATED_TS = [LAYOUT_TS, HASH_TS];
 /** Names of the source files of the product, relative to stack/. */
 export function stackFiles(): string[] {
   const prefix = fromRoot("stack").length + 1;
-  const paths = listFiles("stack", /\.ts$/).map((path) => path.slice(prefix));
-  return paths.filter((path) => !path.startsWith("test/") && !path.endsWith(".d.ts"));
+  return listFiles("stack", /\.ts$/).map((path) => path.slice(prefix));
 }
 
 /** The steps, in their order of work. */
 export function stackSteps(): Step[] {
-  return [...compileSteps(), gateStep(), abiStep(), wasm2cStep(), buildHashStep()];
+  return [compileStep(), gateStep(), abiStep(), wasm2cStep(), buildHashStep()];
 }
 
-function compileSteps(): Step[] {
-  const config = fromRoot("stack/asconfig.json");
-  const product = compileStep("stack.wasm", "index.ts", "native", WASM, config);
-  const tests = listFiles("stack/test", /^index\.ts$/);
-  if (tests.length === 0) return [product];
-  const output = fromRoot("build/stack.test.wasm");
-  return [product, compileStep("stack.test.wasm", "test/index.ts", "test", output, config)];
-}
-
-function compileStep(
-  name: string,
-  entry: string,
-  target: string,
-  output: string,
-  config: string,
-): Step {
+function compileStep(): Step {
+  const entry = "index.ts";
   return {
-    name,
+    name: "stack.wasm",
     after: [],
-    inputs: [fromRoot("stack", entry), config],
-    outputs: [output],
-    settings: target,
+    inputs: [fromRoot("stack", entry), fromRoot("stack/asconfig.json")],
+    outputs: [WASM],
+    settings: "",
     async run() {
-      const { wasm, sourceMap, inputs } = await compileStack({ entry, target });
-      writeAtomically(output, wasm);
-      if (sourceMap) writeAtomically(join(dirname(output), "out.wasm.map"), sourceMap);
+      const { wasm, inputs } = await compileStack({ entry, target: "native" });
+      writeAtomically(WASM, wasm);
       return inputs;
     },
   };

@@ -3,6 +3,7 @@ import { execFileSync, spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { describe, it } from "node:test";
 import { allSteps } from "../../src/build/all-steps.ts";
+import { compileStack } from "../../src/build/asc.ts";
 import { readCalls } from "../../src/build/calls.ts";
 import { fromRoot, ROOT } from "../../src/build/paths.ts";
 import { needTool } from "../../src/build/run-tool.ts";
@@ -39,6 +40,23 @@ describe("the build", () => {
     assert.match(product, /^#define FORCE_READ_INT\(var\)$/m);
     assert.doesNotMatch(product, /FORCE_READ_\w+\(var\) __asm__/);
     assert.throws(() => blankForceReads(product), /0 blocks of FORCE_READ macros/);
+  });
+});
+
+describe("compiling AssemblyScript", () => {
+  async function compile(source: string): Promise<unknown> {
+    const virtualFiles = { "virtual.ts": source };
+    return await compileStack({ entry: "virtual.ts", target: "describe", virtualFiles });
+  }
+
+  it("fails on an error and says where it is", async () => {
+    const source = "export function f(): u32 {\n  return missing;\n}\n";
+    await assert.rejects(compile(source), /^BuildError: stack\/virtual\.ts:2:10: Cannot find name/);
+  });
+
+  it("fails on a warning, too", async () => {
+    const source = 'export function f(): u32 {\n  WARNING("odd");\n  return 1;\n}\n';
+    await assert.rejects(compile(source), /virtual\.ts:2:\d+: User-defined: "odd"/);
   });
 });
 
