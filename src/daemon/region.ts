@@ -1,6 +1,6 @@
 // The shared region as exasockd holds it: memory, the stack's calls, BPF maps laid over it.
 
-import { BUILD_HASH } from "../../build/gen/build-hash.ts";
+import { BUILD_HASH, BUILD_HASH_TEXT } from "../../build/gen/build-hash.ts";
 import {
   ARRIVAL_COUNTERS,
   ARRIVALS_BYTES,
@@ -41,6 +41,9 @@ export class Region {
 
   constructor(options: RegionOptions) {
     const { regionBytes, pool } = options;
+    if (native().coreBuild() !== BUILD_HASH_TEXT) {
+      throw new Error('the addon and this program are of different builds: run "npm run build"');
+    }
     this.bytes = regionBytes;
     this.stack = native().stack;
     this.memoryFd = check(native().memfdCreate("exasock-region", regionBytes), "memfd_create");

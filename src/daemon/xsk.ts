@@ -138,7 +138,7 @@ export class Xsk {
   readonly #regionFd: number;
   #open = true;
 
-  /** Makes the socket and its rings; the UMEM is registered unless another socket shares its own. */
+  /** Makes the socket and its rings; registers the UMEM unless another socket shares its own. */
   constructor(regionFd: number, place: QueuePlace, umem: UmemArea | undefined) {
     this.#regionFd = regionFd;
     this.place = place;
