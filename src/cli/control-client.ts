@@ -36,7 +36,7 @@ export function sleepMillis(millis: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, millis);
 }
 
-/** Anybody can bind an abstract address. The uid of who listens unless that is root or ourselves. */
+/** Anybody can bind an abstract address: the uid of who listens unless it is root or ourselves. */
 function strangerAt(fd: number): number | null {
   const credentials = Buffer.alloc(12);
   const length = native().getSocketOption(fd, SOL_SOCKET, SO_PEERCRED, credentials);

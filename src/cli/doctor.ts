@@ -213,7 +213,10 @@ function checkInterface(facts: InterfaceFacts, daemon: Machine["daemon"]): Findi
   const used = daemon?.interfaces.find(({ name }) => name === link.name);
   if (used) {
     const mode = `${used.mode} XDP, ${used.zeroCopy ? "zero-copy" : "copy"} mode`;
-    return [ok(subject, `in use: ${mode}, MTU ${link.mtu}`), ...interfaceHints(facts)];
+    const findings = [ok(subject, `in use: ${mode}, MTU ${link.mtu}`), ...interfaceHints(facts)];
+    if (used.nativeProblem === "") return findings;
+    const message = `no native XDP: ${used.nativeProblem}`;
+    return [...findings, warn(subject, message, "slower, but works")];
   }
   const choice = chooseInterface(link, {
     named: false,

@@ -110,6 +110,9 @@ export function formatStatus(status: Status, style: Style): string[] {
   ];
   if (interfaces.length === 0) lines.push("", "no interface is in use");
   else lines.push(...section([INTERFACE_HEADING, ...interfaces.map(interfaceRow)], style));
+  for (const { name, nativeProblem } of interfaces) {
+    if (nativeProblem !== "") lines.push(`${name}: no native XDP: ${nativeProblem}`);
+  }
   for (const { name, reason } of status.unusable) lines.push(`${name}: not used: ${reason}`);
   if (programs.length > 0) {
     const rows = programs.map(({ pid, uid, command }) => [String(pid), String(uid), command]);

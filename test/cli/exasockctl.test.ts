@@ -29,6 +29,7 @@ const statusSchema = z.strictObject({
       up: z.boolean(),
       kind: z.string(),
       mode: z.enum(["native", "generic"]),
+      nativeProblem: z.string(),
       zeroCopy: z.boolean(),
       queues: z.array(
         z.strictObject({
