@@ -47,7 +47,7 @@ export const TX_HEADROOM_BYTES: u32 = 64;
 /** Frames kept back from socket queues, so that rings can always be refilled. */
 export const RESERVED_FRAMES: u32 = 64;
 
-/** What a queued datagram costs beyond its payload, as Linux's sk_buff does: SO_RCVBUF counts it. */
+/** What a queued datagram costs beyond its payload, as Linux's sk_buff: SO_RCVBUF counts it. */
 export const DATAGRAM_OVERHEAD_BYTES: u32 = 768;
 /** net.core.rmem_default and wmem_default of Linux, used until the program's own are known. */
 export const DEFAULT_BUFFER_BYTES: u32 = 212992;

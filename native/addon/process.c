@@ -104,7 +104,7 @@ static napi_value execute(napi_env env, napi_callback_info info) {
   return number(env, -errno);
 }
 
-/* keepOpen(fd): passes the descriptor on across exec (Node marks all that it finds at its start). */
+/* keepOpen(fd): passes the descriptor on across exec (Node marks all that it starts with). */
 static napi_value keep_open(napi_env env, napi_callback_info info) {
   int fd;
   if (arguments(env, info, "i", &fd)) return NULL;

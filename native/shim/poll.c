@@ -59,7 +59,9 @@ static void ask_kernel(struct Polling *polling, uint64_t now) {
     if ((one->revents & (POLLIN | POLLERR)) == 0 && (one->events & POLLIN) != 0) {
       socket_twin_empty(endpoint, now);
     }
-    if (!restore && socket_is_accelerated(endpoint)) one->revents = (short)(one->revents & ~OUT_EVENTS);
+    if (!restore && socket_is_accelerated(endpoint)) {
+      one->revents = (short)(one->revents & ~OUT_EVENTS);
+    }
   }
   polling->askedNanos = now;
 }

@@ -309,7 +309,7 @@ static inline uint64_t socket_interest(const struct Endpoint *endpoint) {
   return 1ull << (endpoint->index & 63);
 }
 
-/* True if an epoll instance has an accelerated member that is ready; for poll() on its descriptor. */
+/* True if an epoll instance has an accelerated member that is ready; for poll() on it. */
 bool epoll_ready(struct Epoll *epoll);
 /* Removes a socket whose last descriptor is being closed from every epoll instance. */
 void epoll_forget(const struct Endpoint *endpoint);

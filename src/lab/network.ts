@@ -39,7 +39,7 @@ function startTicks(pid: number): string | null {
   }
 }
 
-/** Removes namespaces whose maker was killed before it could: the name says which process that was. */
+/** Removes namespaces whose maker was killed before it could: the name says which that was. */
 export function removeLeftOverNamespaces(): void {
   for (const name of namespaceNames()) {
     const [pid, ticks] = name.slice(NAME_PREFIX.length + 1).split("-");

@@ -30,7 +30,7 @@ export interface ProgramOptions {
   directory?: string;
 }
 
-/** Waits until the condition holds, asking again every few milliseconds, and throws at the deadline. */
+/** Waits until the condition holds, asking every few milliseconds, and throws at the deadline. */
 export async function until(
   what: string,
   condition: () => boolean | Promise<boolean>,
@@ -121,7 +121,7 @@ export class Program implements AsyncDisposable {
     return () => this.#watchers.delete(callback);
   }
 
-  /** Waits until both outputs together match; fails at the deadline or when the program ends first. */
+  /** Waits until both outputs together match; fails at the deadline or when it ends first. */
   waitForOutput(pattern: RegExp | string, limitMillis?: number): Promise<void> {
     const matches = () => {
       const text = this.stdout + this.stderr;

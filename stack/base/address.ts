@@ -13,10 +13,6 @@ export function mappedToNet(lo: u64): u32 {
   return <u32>(lo >> 32);
 }
 
-export function isMapped(hi: u64, lo: u64): bool {
-  return hi == 0 && (lo & 0xffffffff) == MAPPED_PREFIX;
-}
-
 export function isWildcard(hi: u64, lo: u64): bool {
   return (hi | lo) == 0;
 }

@@ -55,11 +55,11 @@ function loadTail(at: usize, length: u32): u64 {
     shift = 32;
   }
   if (length & 2) {
-    word |= <u64>load<u16>(p) << shift;
+    word |= (<u64>load<u16>(p)) << shift;
     p += 2;
     shift += 16;
   }
-  if (length & 1) word |= <u64>load<u8>(p) << shift;
+  if (length & 1) word |= (<u64>load<u8>(p)) << shift;
   return word;
 }
 

@@ -112,17 +112,7 @@ function lookupChain(
   const head = load<u32>(chainOf(hi, lo, portNet, protocol));
   if (head == 0) return 0;
   if (Socket.at(head).demuxNext != 0) {
-    return searchChain(
-      head,
-      hi,
-      lo,
-      portNet,
-      remoteHi,
-      remoteLo,
-      remotePortNet,
-      protocol,
-      ifindex,
-    );
+    return searchChain(head, hi, lo, portNet, remoteHi, remoteLo, remotePortNet, protocol, ifindex);
   }
   // A socket alone in its chain, which is the rule: no comparison, no group.
   const socket = Socket.at(head);

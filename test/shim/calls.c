@@ -4,7 +4,7 @@
 // `TAG RESULT ERRNO`. Memory that calls read or write lies in an arena at a fixed address, so that
 // the TypeScript side knows every pointer.
 //
-//   TAG call NAME ARG…        makes the call; ARG: integer, @SYMBOL (its address), *SYMBOL (the word
+//   TAG call NAME ARG…        makes the call; ARG: integer, @SYMBOL (its address), *SYMBOL (what is
 //                             there), $N (the result of the N-th call before it in the same batch)
 //   TAG thread NAME ARG…      the same in a new thread; the answer comes when the call returns
 //   TAG fork COMMAND;…        a child runs the commands (each with its own TAG) and exits

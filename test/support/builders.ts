@@ -24,7 +24,7 @@ export async function bound(calls: Calls, address: string, type = "SOCK_DGRAM"):
   return { calls, fd, at: await calls.getsockname(fd) };
 }
 
-/** The subject's socket on the left and the peer's on the right, both bound to their host's address. */
+/** The subject's socket on the left, the peer's on the right, both bound to their host's address. */
 export async function conversation(scene: Scene, type?: string): Promise<[Endpoint, Endpoint]> {
   const subject = await scene.subject();
   const peer = await scene.peer();

@@ -117,7 +117,7 @@ const NUMBERS: Record<string, number> = {
 
 const ERRNO_NAMES = new Map<number, string>();
 for (const [name, number] of Object.entries(constants.errno)) {
-  // EWOULDBLOCK and EOPNOTSUPP have twins; Linux manual pages of these calls say EAGAIN, EOPNOTSUPP.
+  // EWOULDBLOCK and EOPNOTSUPP have twins; the manual pages of these calls say EAGAIN, EOPNOTSUPP.
   if (name !== "EWOULDBLOCK" && name !== "ENOTSUP") ERRNO_NAMES.set(number, name);
 }
 

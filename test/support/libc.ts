@@ -18,7 +18,7 @@ export interface CallResult {
 /** A call did not return: the transcript ends here. */
 export class CallTimeout extends Error {}
 
-/** A word of a command: a number, or a symbol's address (`@environ`), or an earlier result (`$1`). */
+/** A word of a command: a number, a symbol's address (`@environ`), or an earlier result (`$1`). */
 export type Argument = number | bigint | string;
 
 interface Waiting {
