@@ -336,13 +336,15 @@ static int try_epoll(void *context, uint64_t now, bool askKernel) {
 }
 
 /* Whether the kernel's answer alone would do. */
-static bool is_kernels(const struct epoll_event *events, int room) {
-  return room <= 0 || is_nowhere(events) || !process.joined;
+static bool is_kernels(int room) {
+  return room <= 0 || !process.joined;
 }
 
 static int wait_for_events(int fd, struct epoll_event *events, int room, uint64_t deadline,
                            const sigset_t *mask) {
-  struct EpollWaiting context = {fd, events, room};
+  struct epoll_event spare;
+  bool writable = !is_nowhere(events);
+  struct EpollWaiting context = {fd, writable ? events : &spare, writable ? room : 1};
   struct pollfd fds[1 + WAIT_EXTRA_FDS] = {{.fd = fd, .events = POLLIN}};
   struct Waiting waiting = {.ready = try_epoll,
                             .context = &context,
@@ -352,6 +354,7 @@ static int wait_for_events(int fd, struct epoll_event *events, int room, uint64_
                             .count = 1,
                             .mask = mask};
   int result = wait_until(&waiting);
+  if (result > 0 && !writable) result = -EFAULT;
   if (result >= 0) return result;
   errno = -result;
   return -1;
@@ -362,20 +365,20 @@ static uint64_t deadline_millis(int millis) {
 }
 
 int shim_epoll_wait(int fd, struct epoll_event *events, int room, int millis) {
-  if (is_kernels(events, room)) return real.epoll_wait(fd, events, room, millis);
+  if (is_kernels(room)) return real.epoll_wait(fd, events, room, millis);
   return wait_for_events(fd, events, room, deadline_millis(millis), NULL);
 }
 
 int shim_epoll_pwait(int fd, struct epoll_event *events, int room, int millis,
                      const sigset_t *mask) {
-  if (is_kernels(events, room)) return real.epoll_pwait(fd, events, room, millis, mask);
+  if (is_kernels(room)) return real.epoll_pwait(fd, events, room, millis, mask);
   return wait_for_events(fd, events, room, deadline_millis(millis), mask);
 }
 
 int shim_epoll_pwait2(int fd, struct epoll_event *events, int room,
                       const struct timespec *timeout, const sigset_t *mask) {
   uint64_t deadline;
-  if (is_kernels(events, room) || !deadline_from(timeout, &deadline)) {
+  if (is_kernels(room) || !deadline_from(timeout, &deadline)) {
     return real.epoll_pwait2(fd, events, room, timeout, mask);
   }
   return wait_for_events(fd, events, room, deadline, mask);

@@ -163,6 +163,10 @@ ssize_t shim_send(int fd, const void *data, size_t bytes, int flags) {
 
 ssize_t shim_sendto(int fd, const void *data, size_t bytes, int flags, const struct sockaddr *to,
                     socklen_t toBytes) {
+  /* An error here, but not in sendmsg. */
+  if (toBytes > sizeof(struct sockaddr_storage)) {
+    return real.sendto(fd, data, bytes, flags, to, toBytes);
+  }
   return send_one(fd, data, bytes, flags, to, to != NULL ? toBytes : 0);
 }
 
