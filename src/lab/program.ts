@@ -47,7 +47,7 @@ const running = new Set<Program>();
 
 /** Kills every process that is still running: for exit hooks, therefore synchronous. */
 export function killRunningPrograms(): void {
-  for (const program of running) program.kill("SIGKILL");
+  for (const program of running) program.killGroup();
 }
 
 /** A running (or ended) child process. */
@@ -66,13 +66,15 @@ export class Program implements AsyncDisposable {
     if (file === undefined) throw new Error("a program needs a command");
     const environment = { ...process.env, ...options.environment };
     this.command = command;
-    this.#child = spawn(file, parameters, { env: environment, cwd: options.directory });
+    // A process group of its own, so that what it forks can be ended with it.
+    const where = { env: environment, cwd: options.directory, detached: true };
+    this.#child = spawn(file, parameters, where);
     this.pid = this.#child.pid ?? 0;
     running.add(this);
     const limitMillis = options.limitMillis ?? PROGRAM_LIMIT_MILLIS;
     const limit = setTimeout(() => {
       this.stderr += `\n[killed: still running after ${limitMillis} ms]\n`;
-      this.kill("SIGKILL");
+      this.killGroup();
     }, limitMillis);
     this.#child.stdout.setEncoding("utf8").on("data", (text: string) => {
       this.stdout += text;
@@ -113,6 +115,16 @@ export class Program implements AsyncDisposable {
 
   kill(signal: NodeJS.Signals = "SIGTERM"): void {
     if (this.exit === null && this.pid > 0) this.#child.kill(signal);
+  }
+
+  /** Ends the program and whatever it forked, even when the program itself has ended. */
+  killGroup(): void {
+    if (this.pid === 0) return;
+    try {
+      process.kill(-this.pid, "SIGKILL");
+    } catch {
+      // The group is empty.
+    }
   }
 
   /** Calls back whenever output arrives or the program ends; returns the function that stops it. */
@@ -167,7 +179,7 @@ export class Program implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.kill("SIGKILL");
+    this.killGroup();
     await this.#ended;
   }
 

@@ -16,11 +16,12 @@ function modifiedMillis(file: string): number {
  * Compiles one C file and returns the program's path.
  * @param source relative to the repository
  * @param flags added to the compiler's command line; each set of flags needs a variant name
+ * @param options.compiler clang, or gcc for what only gcc does
  */
 export async function compileProgram(
   source: string,
   flags: readonly string[] = [],
-  variant = "",
+  { variant = "", compiler = "clang" } = {},
 ): Promise<string> {
   const from = resolve(ROOT, source);
   const to = resolve(FOLDER, basename(source, ".c") + variant);
@@ -29,7 +30,7 @@ export async function compileProgram(
   // Test files run in parallel: each builds under a name of its own, the last rename wins.
   const mine = `${to}.${process.pid}`;
   const optimised = flags.some((flag) => flag.startsWith("-O")) ? [] : ["-O2"];
-  await run(["clang", "-std=gnu11", ...WARNINGS, ...optimised, from, "-o", mine, ...flags]);
+  await run([compiler, "-std=gnu11", ...WARNINGS, ...optimised, from, "-o", mine, ...flags]);
   renameSync(mine, to);
   return to;
 }

@@ -25,6 +25,7 @@ export interface StartOptions {
   host?: "left" | "right";
   /** Runs under exasock when the scenario does. */
   accelerated?: boolean;
+  environment?: Record<string, string>;
 }
 
 type Story = (scene: Scene) => Promise<void>;
@@ -39,6 +40,11 @@ export class Scene implements AsyncDisposable {
   readonly #calls: string;
   readonly #options: ScenarioOptions;
   readonly #programs: Program[] = [];
+
+  /** Writes down what someone saw. */
+  note(actor: string, line: string): void {
+    this.transcript.add(actor, line);
+  }
 
   constructor(network: Network, isAccelerated: boolean, calls: string, options: ScenarioOptions) {
     this.left = network.host("left");
@@ -58,14 +64,20 @@ export class Scene implements AsyncDisposable {
     return this.start("peer", { host: "right" });
   }
 
-  /** Starts another program that makes the calls it is told to. */
-  async start(actor: string, options: StartOptions = {}): Promise<Calls> {
+  /** Starts any program, which ends with the scene at the latest. */
+  launch(command: readonly string[], options: StartOptions = {}): Program {
     const host = options.host === "right" ? this.right : this.left;
     const under = options.accelerated && this.isAccelerated;
-    const command = under ? accelerated([this.#calls], this.#options.launcher) : [this.#calls];
-    const program = host.start(command, { environment: this.#options.environment ?? {} });
+    const full = under ? accelerated(command, this.#options.launcher) : command;
+    const environment = { ...this.#options.environment, ...options.environment };
+    const program = host.start(full, { environment });
     this.#programs.push(program);
-    const libc = new Libc(program);
+    return program;
+  }
+
+  /** Starts another program that makes the calls it is told to. */
+  async start(actor: string, options: StartOptions = {}): Promise<Calls> {
+    const libc = new Libc(this.launch([this.#calls], options));
     await libc.ready();
     return new Calls({
       libc,
