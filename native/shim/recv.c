@@ -122,7 +122,7 @@ static bool take_from_stack(struct Receiving *receiving, bool has, uint64_t now)
   if (!has && !pump) return false;
   if (UNLIKELY(process.stale) && !process_usable()) return false;
   if (has ? !stack_lock() : !stack_trylock()) return false;
-  if (pump) w2c_stack_poll(stack, now != 0 ? now : now_nanos(), POLL_BUDGET);
+  if (pump) w2c_stack_poll(stack, now, POLL_BUDGET);
   const struct Socket *socket = region_socket(receiving->endpoint->index);
   bool done = false;
   if (LIKELY(socket->sequence == receiving->endpoint->sequence)) {
@@ -164,6 +164,7 @@ static int try_receive(void *context, uint64_t now, bool askKernel) {
     return 1;
   }
   bool has = (socket_ready(endpoint) & (EPOLLIN | EPOLLERR)) != 0;
+  if (!has && now == 0) now = now_nanos();
   bool worth = askKernel || socket_twin_worth(endpoint, has ? 0 : now);
   bool kernelFirst = worth && (endpoint->twinTurn || !has);
   if (kernelFirst && take_from_kernel(receiving, now)) return 1;
@@ -197,10 +198,7 @@ static ssize_t receive_message(int fd, struct msghdr *message, int flags) {
   if (message->msg_iovlen != 0 && is_nowhere(message->msg_iov)) ours = false;
   if (ours && LIKELY(try_receive(&receiving, 0, false))) return receiving.result;
   if (!ours || endpoint->released || !process_usable()) return receive_by_kernel(&receiving);
-  if ((flags & MSG_DONTWAIT) != 0 || socket_is_nonblocking(fd, endpoint)) {
-    /* Nothing was there without asking the kernel; now and then it is asked. */
-    return try_receive(&receiving, now_nanos(), false) ? receiving.result : -EAGAIN;
-  }
+  if ((flags & MSG_DONTWAIT) != 0 || socket_is_nonblocking(fd, endpoint)) return -EAGAIN;
   uint64_t timeout = region_socket(endpoint->index)->receiveTimeoutNanos;
   struct pollfd fds[1 + WAIT_EXTRA_FDS] = {{.fd = fd, .events = POLLIN}};
   struct Waiting waiting = {.ready = try_receive_blocked,

@@ -16,7 +16,7 @@
 /* Spinning threads look at what needs a system call this often. */
 #define SLOW_CHECK_NANOS 1000000u
 /* Turns of the spin between two offers of the CPU to others. */
-enum { YIELD_TURNS = 64, POLL_BUDGET = 64 };
+enum { YIELD_TURNS = 512, POLL_BUDGET = 64 };
 
 uint64_t now_nanos(void) {
   struct timespec now;
