@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
@@ -75,19 +76,24 @@ static bool ask(int control, const char *request, struct Reply *reply) {
   return false;
 }
 
+/* A mapping keeps its AF_XDP socket alive, and the interface's queue taken: lets go of it. */
+static void unmap_queues(uint32_t first, uint32_t count) {
+  mmap(region_at(RINGS_OFFSET + first * QUEUE_WINDOW_BYTES), count * QUEUE_WINDOW_BYTES,
+       PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+}
+
 /* Maps the rings and keeps the AF_XDP sockets, the last descriptors of the reply. */
 static void take_queues(struct Reply *reply) {
   unsigned next = reply->fdCount - (unsigned)__builtin_popcountll(reply->queues);
   for (uint32_t queue = 0; queue < MAX_QUEUES; queue++) {
+    if (process.wires.xsk[queue] >= 0) unmap_queues(queue, 1);
     fd_close_private(&process.wires.xsk[queue]);
     if ((reply->queues >> queue & 1) == 0) continue;
     int fd = reply->fds[next];
     reply->fds[next++] = -1;
     for (uint32_t ring = Ring_Rx; ring <= Ring_Completion; ring++) {
       int result = core_map_ring(queue, ring, fd);
-      if (result != 0 && process.debug) {
-        say("queue %u, ring %u: %s", queue, ring, strerror(-result));
-      }
+      if (result != 0 && process.debug) say("queue %u, ring %u: %s", queue, ring, strerror(-result));
     }
     process.wires.xsk[queue] = fd;
     fd_make_private(&process.wires.xsk[queue]);
@@ -216,5 +222,6 @@ void process_check_daemon(void) {
 void process_join_after_fork(void) {
   pthread_mutex_init(&joining, NULL);
   fd_close_all_private();
+  if (process.joined) unmap_queues(0, MAX_QUEUES);
   process.stale = process.joined && !process.orphaned;
 }
