@@ -19,7 +19,7 @@ export interface Finding {
 }
 
 /** Before, the rings of a bound AF_XDP socket can't be mapped by another process (DESIGN 6). */
-const KERNEL_MIN = [6, 5] as const;
+export const KERNEL_MIN = [6, 5] as const;
 const NEEDED_CONFIG = ["CONFIG_BPF_SYSCALL", "CONFIG_XDP_SOCKETS", "CONFIG_INET_UDP_DIAG"];
 /** Queues that the XDP program's socket map can name. */
 const QUEUES_MAX = 64;
