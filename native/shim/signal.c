@@ -54,6 +54,10 @@ void raise_deferred(void) {
   errno = saved;
 }
 
+static bool has_handler(const struct sigaction *action) {
+  return action->sa_handler != SIG_DFL && action->sa_handler != SIG_IGN;
+}
+
 static void trampoline(int number, siginfo_t *info, void *context) {
   struct sigaction action = actions[number];
   if (self.held != 0) {
@@ -71,12 +75,10 @@ static void trampoline(int number, siginfo_t *info, void *context) {
     errno = saved;
   }
   if ((action.sa_flags & (int)SA_RESETHAND) != 0) actions[number].sa_handler = SIG_DFL;
+  /* Another thread has just taken the handler away. */
+  if (!has_handler(&action)) return;
   if ((action.sa_flags & SA_SIGINFO) != 0) action.sa_sigaction(number, info, context);
   else action.sa_handler(number);
-}
-
-static bool has_handler(const struct sigaction *action) {
-  return action->sa_handler != SIG_DFL && action->sa_handler != SIG_IGN;
 }
 
 static struct sigaction with_trampoline(const struct sigaction *action) {
@@ -104,12 +106,12 @@ int shim_sigaction(int number, const struct sigaction *action, struct sigaction 
   struct sigaction before = actions[number];
   struct sigaction kernel;
   struct sigaction ours;
-  if (action != NULL) {
-    ours = with_trampoline(action);
-    actions[number] = *action;
-  }
+  /* A vfork child sets its own handlers (to their defaults, usually), not its parent's. */
+  bool notes = action != NULL && !fd_borrowed();
+  if (action != NULL) ours = notes ? with_trampoline(action) : *action;
+  if (notes) actions[number] = *action;
   if (real.sigaction(number, action != NULL ? &ours : NULL, &kernel) != 0) {
-    actions[number] = before;
+    if (notes) actions[number] = before;
     return -1;
   }
   /* Where the kernel has another handler, somebody installed it without us. */
