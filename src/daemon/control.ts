@@ -2,7 +2,7 @@
 // That makes it the lock that keeps exasockd single, too.
 
 import { controlAddress } from "../cli/control-client.ts";
-import { type Peer, peerOf } from "./authorisation.ts";
+import { type Peer, peerOf, refusalNow } from "./authorisation.ts";
 import type { Logger } from "./log.ts";
 import { check, native, type Watch, watch } from "./native.ts";
 import { REQUEST_BYTES_MAX } from "./requests.ts";
@@ -20,6 +20,8 @@ const ECONNABORTED = 103;
 
 const BACKLOG = 4096;
 const CONNECTIONS_MAX = 2048;
+/** Of processes that may only ask for the status: they must not use up what others need. */
+const STRANGERS_MAX = 64;
 /** Status replies are one packet, however many sockets there are. */
 const SEND_BUFFER_BYTES = 4 << 20;
 /** Pause after accept() failed for want of descriptors. */
@@ -29,12 +31,20 @@ const ACCEPT_PAUSE_MILLIS = 100;
 export class Connection {
   readonly fd: number;
   readonly peer: Peer;
+  /** The process may not use the stack. */
+  readonly isStranger: boolean;
   readonly #watch: Watch;
   #open = true;
 
-  constructor(fd: number, peer: Peer, onReadable: (connection: Connection) => void) {
+  constructor(
+    fd: number,
+    peer: Peer,
+    isStranger: boolean,
+    onReadable: (connection: Connection) => void,
+  ) {
     this.fd = fd;
     this.peer = peer;
+    this.isStranger = isStranger;
     this.#watch = watch(fd, () => onReadable(this));
   }
 
@@ -103,16 +113,22 @@ export class Control {
         this.#pause();
         return;
       }
-      const peer = this.#connections.size < CONNECTIONS_MAX ? peerOf(fd) : undefined;
-      if (peer === undefined) {
-        native().close(fd);
-        continue;
-      }
-      const size = Buffer.alloc(4);
-      size.writeUInt32LE(SEND_BUFFER_BYTES);
-      native().setSocketOption(fd, SOL_SOCKET, SO_SNDBUFFORCE, size);
-      this.#connections.add(new Connection(fd, peer, (one) => this.#receive(one)));
+      this.#add(fd);
     }
+  }
+
+  #add(fd: number): void {
+    const peer = this.#connections.size < CONNECTIONS_MAX ? peerOf(fd) : undefined;
+    const isStranger = peer !== undefined && refusalNow("join", peer) !== undefined;
+    const strangers = [...this.#connections].filter((one) => one.isStranger).length;
+    if (peer === undefined || (isStranger && strangers >= STRANGERS_MAX)) {
+      native().close(fd);
+      return;
+    }
+    const size = Buffer.alloc(4);
+    size.writeUInt32LE(SEND_BUFFER_BYTES);
+    native().setSocketOption(fd, SOL_SOCKET, SO_SNDBUFFORCE, size);
+    this.#connections.add(new Connection(fd, peer, isStranger, (one) => this.#receive(one)));
   }
 
   #pause(): void {
@@ -156,13 +172,15 @@ export class Control {
   }
 }
 
-/** The datagram socket on which others wake exasockd. */
+/** The datagram socket on which others wake exasockd, and it wakes others. */
 export class Doorbell {
   readonly #fd: number;
+  readonly #stack: string;
   readonly #watch: Watch;
   readonly #buffer = Buffer.alloc(16);
 
   constructor(stack: string, onRing: () => void) {
+    this.#stack = stack;
     this.#fd = check(native().socket(AF_UNIX, SOCK_DGRAM, 0), "doorbell");
     check(native().bind(this.#fd, controlAddress(stack, "/bell/0")), "doorbell");
     this.#watch = watch(this.#fd, () => {
@@ -172,6 +190,13 @@ export class Doorbell {
       } while (length >= 0 || length === -EINTR);
       onRing();
     });
+  }
+
+  /** Wakes the thread that sleeps in this slot. */
+  ring(waiter: number): void {
+    const address = controlAddress(this.#stack, `/bell/${waiter}`);
+    // A full queue is as good as a ring, and a thread that is gone needs none.
+    native().send(this.#fd, Buffer.alloc(1), [], address);
   }
 
   close(): void {

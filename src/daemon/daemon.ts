@@ -95,7 +95,7 @@ export class Daemon {
     const arrivalsProgramFd = loadArrivals(this.#region.arrivalsFd);
     this.#mirror = this.#createMirror();
     this.#interfaces = new Interfaces(this.#region, this.#mirror, options.interfaces, log, () =>
-      this.#pump.setQueues(this.#interfaces.queues().map(({ fd }) => fd)),
+      this.#queuesChanged(),
     );
     this.#destinations = new Destinations(
       this.#region,
@@ -160,6 +160,15 @@ export class Daemon {
     this.#interfaces.reconcile().catch((error: unknown) => {
       this.#log.error({ err: error }, "following a change of the interfaces failed");
     });
+  }
+
+  /**
+   * A program learns of other queues when it next takes the lock. One that sleeps is woken: what it
+   * has of a closed AF_XDP socket keeps that queue busy.
+   */
+  #queuesChanged(): void {
+    this.#pump.setQueues(this.#interfaces.queues().map(({ fd }) => fd));
+    for (const waiter of this.#region.sleepers()) this.#doorbell.ring(waiter);
   }
 
   #rung(): void {

@@ -193,6 +193,8 @@ export class Interfaces {
     // Before the descriptors close: an event loop must not be left watching them.
     this.#onChange();
     one.close();
+    // After, too: only now do the programs see that the queues have changed.
+    this.#onChange();
     this.#log.info({ name: one.link.name, reason }, "interface given back");
   }
 }

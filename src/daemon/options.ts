@@ -7,7 +7,7 @@ const MIB = 1 << 20;
 export const REGION_BYTES_DEFAULT = 256 * MIB;
 export const REGION_BYTES_MAX = 4096 * MIB;
 export const POOL_BYTES_MAX_DEFAULT = 64 * MIB;
-/** Pool per queue when none is asked for: 2048 posted frames and as many again in use. */
+/** Pool per queue when none is asked for: what it keeps posted, its transmit ring, and as much unread. */
 const POOL_BYTES_PER_QUEUE = 8 * MIB;
 const POOL_BYTES_SHARED = 8 * MIB;
 const POOL_BYTES_MIN = MIB;
@@ -63,7 +63,7 @@ export interface PoolSize {
 
 /**
  * Frames of the pool. The kernel pins all of it, so it follows what the queues need: each keeps
- * 2048 frames posted, and programs hold others until they have read them.
+ * frames posted, and programs hold others until they have read them.
  */
 export function sizePool(poolBytes: number, mtus: readonly number[], queueCount: number): PoolSize {
   const frameBytes = mtus.some((mtu) => mtu > SMALL_FRAME_MTU)

@@ -12,6 +12,9 @@ import {
   STEERING_BUCKETS,
   STEERING_BYTES,
   STEERING_OFFSET,
+  WAITERS_OFFSET,
+  WaiterState,
+  WaiterView,
 } from "../../build/gen/layout.ts";
 import type { PoolSize } from "./options.ts";
 import { check, checkValue, native, type StackCalls } from "./native.ts";
@@ -93,6 +96,15 @@ export class Region {
   /** Frames of the pool that nobody uses. */
   get freeFrames(): number {
     return this.header.freeFrames + (this.header.frameCount - this.header.freshFrames);
+  }
+
+  /** Slots of the threads that sleep. */
+  *sleepers(): Generator<number> {
+    const end = Math.min(this.header.waiterHigh, MAX_WAITERS);
+    for (let slot = 1; slot < end; slot++) {
+      const waiter = new WaiterView(this.view, WAITERS_OFFSET + slot * WaiterView.BYTES);
+      if (waiter.state === WaiterState.Sleeping) yield slot;
+    }
   }
 
   /** Waiters that sleep on the AF_XDP sockets themselves. */
