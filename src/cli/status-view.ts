@@ -31,6 +31,7 @@ export function wordsOf(name: string): string {
   return name.replaceAll(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
 }
 
+/** The drops are those of the kernel's rings; what the stack had no use for is listed by reason. */
 function interfaceRow(one: InterfaceStatus): string[] {
   const sum = (pick: (queue: InterfaceStatus["queues"][number]) => number) =>
     one.queues.reduce((total, queue) => total + pick(queue), 0);
@@ -46,7 +47,7 @@ function interfaceRow(one: InterfaceStatus): string[] {
     String(one.mtu),
     String(one.counters.rxFrames ?? 0),
     String(one.counters.txFrames ?? 0),
-    String(lost + (one.counters.rxDrops ?? 0)),
+    String(lost),
   ];
 }
 

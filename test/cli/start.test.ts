@@ -1,7 +1,9 @@
 // Who may start and use a stack, and exasockd's start itself, on hosts of the laboratory.
 
 import assert from "node:assert/strict";
-import { readFileSync, statSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { type Host, Network } from "../../src/lab/network.ts";
 import { type Outcome, until } from "../../src/lab/program.ts";
@@ -98,6 +100,50 @@ describe("a user without permission", { skip: skipWithoutRoot }, () => {
     const { stdout, code } = await as("status");
     assert.deepEqual([stdout.startsWith("exasockd "), code], [true, 0]);
     await stop(left);
+  });
+});
+
+describe("a member of the group exasock", { skip: skipWithoutRoot }, () => {
+  const folder = mkdtempSync(join(tmpdir(), "exasock-group-"));
+  const groups = join(folder, "group");
+  const asMember = AS_NOBODY.map((word) => (word === "--clear-groups" ? "--groups=4242" : word));
+
+  before(async () => {
+    network = await Network.create();
+    left = network.host("left");
+    writeFileSync(groups, `${readFileSync("/etc/group", "utf8")}exasock:x:4242:\n`);
+  });
+
+  after(() => {
+    network.closeNow();
+    rmSync(folder, { recursive: true });
+  });
+
+  /** Runs a shell script where the group exists, for all that is started by it. */
+  const withGroup = (script: string) => {
+    const mount = `mount --bind ${groups} /etc/group`;
+    return run(left, ["unshare", "--mount", "sh", "-c", `${mount} && ${script}`]);
+  };
+
+  it("is accelerated without privileges", async () => {
+    const bind = "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).bind(('', 0))";
+    const launch = `${asMember.join(" ")} ${LAUNCHER} --require --debug python3 -c "${bind}"`;
+    const { stderr, code } = await withGroup(`${CONTROL} up && ${launch}`);
+    assert.deepEqual([stderr, code], ["exasock: enabled bypass on fd 3\n", 0]);
+    await stop(left);
+  });
+
+  it("is told when root has to start exasockd first", async () => {
+    const { stderr, code } = await withGroup(`${asMember.join(" ")} ${LAUNCHER} --require true`);
+    const text = "exasockd does not run here, and only root can start it (as root: exasockctl up)";
+    assert.deepEqual([stderr, code], [`exasock: not accelerated: ${text}\n`, 1]);
+  });
+
+  it("may not have the stack use other interfaces", async () => {
+    const launch = `${asMember.join(" ")} ${LAUNCHER} --require --interfaces=lo true`;
+    const { stderr, code } = await withGroup(`${CONTROL} up && ${launch}`);
+    const text = "the stack does not use lo (as root: exasockctl up lo)";
+    assert.deepEqual([stderr, code], [`exasock: not accelerated: ${text}\n`, 1]);
   });
 });
 
