@@ -188,6 +188,7 @@ export class Daemon {
     this.#rounds++;
     // A doorbell may have been rung while its queue was full.
     if (this.#region.header.daemonWanted !== 0) this.#rung();
+    this.#destinations.checkPathMtus();
     this.#destinations.confirmStale();
     if (this.#rounds % RECONCILE_ROUNDS === 0) this.#sockets.reconcile();
     const idleMillis = performance.now() - this.#idleSinceMillis;

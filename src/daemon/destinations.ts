@@ -28,6 +28,8 @@ import { chooseRoute, isUsableNeighbor } from "./route-choice.ts";
 
 /** Questions answered before others get the event loop. */
 const ANSWERS_MAX = 256;
+/** Destinations whose path MTU is looked at in one call. */
+const MTU_CHECKS_MAX = 64;
 
 export interface DestinationSources {
   readonly interfaces: ReadonlyMap<number, AcceleratedInterface>;
@@ -51,6 +53,8 @@ export class Destinations {
   readonly #requests: NetlinkRequests;
   readonly #sources: DestinationSources;
   readonly #log: Logger;
+  /** Where checkPathMtus goes on. */
+  #mtuCursor = 0;
   /** Next hops of the stack's destinations. */
   readonly #hops = new Map<string, Hop>();
 
@@ -204,6 +208,32 @@ export class Destinations {
     }
     for (const hop of this.#hops.values()) {
       if (hop.stale && used.has(stackAddressOf(hop.address).lo)) this.#useNeighbor(hop);
+    }
+  }
+
+  /**
+   * Looks whether the kernel has learnt another path MTU (RFC 1191) for destinations that are sent
+   * to: no notification says so. Called about once a second; a few destinations at a time.
+   */
+  checkPathMtus(): void {
+    const high = this.#region.header.destinationHigh;
+    for (let checked = 0, steps = 0; checked < MTU_CHECKS_MAX && steps < high; steps++) {
+      this.#mtuCursor = (this.#mtuCursor + 1) % high;
+      const entry = this.#view(this.#mtuCursor);
+      if (entry.state !== DestinationState.Reachable || entry.used === 0) continue;
+      checked++;
+      const destination = ipv4BytesOf({ hi: entry.addressHi, lo: entry.addressLo });
+      const source = ipv4BytesOf({ hi: entry.wantedSourceHi, lo: entry.wantedSourceLo });
+      if (destination === undefined || source === undefined) continue;
+      const wanted = source.readUInt32LE(0) === 0 ? undefined : source;
+      const route = this.#lookup(destination, wanted, entry.wantedIfindex);
+      const link = route && this.#sources.interfaces.get(route.ifindex)?.link;
+      const mtu = Math.min(route?.mtu || entry.mtu, link?.mtu ?? entry.mtu);
+      if (route === undefined || mtu === entry.mtu) continue;
+      const text = [...destination].join(".");
+      this.#log.info({ destination: text, from: entry.mtu, to: mtu }, "path MTU changed");
+      this.flush();
+      return;
     }
   }
 }

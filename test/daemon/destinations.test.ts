@@ -21,6 +21,7 @@ import type { Region } from "../../src/daemon/region.ts";
 
 const IFINDEX = 2;
 const SLOT = 5;
+const LINK_MTU = 1500;
 const MAC = "02000000000b";
 const ENOENT = 2;
 const ENETUNREACH = 101;
@@ -46,12 +47,14 @@ class World {
   readonly view = new DataView(new ArrayBuffer(DESTINATIONS_OFFSET + 4096));
   readonly header = new RegionHeaderView(this.view, HEADER_OFFSET);
   readonly requested: number[] = [];
+  /** What the kernel has learnt of the path, if anything. */
+  pathMtu: number | undefined;
   /** IFF_* of the stack's interface. */
   flags = rt.IFF_UP;
   readonly destinations: Destinations;
 
   constructor() {
-    const link = { link: { flags: 0 }, slot: SLOT };
+    const link = { link: { flags: 0, mtu: LINK_MTU }, slot: SLOT };
     Object.defineProperty(link.link, "flags", { get: () => this.flags });
     const region = { view: this.view, header: this.header, stack: this.#stack() };
     this.destinations = new Destinations(
@@ -74,6 +77,7 @@ class World {
         this.told.push(`${index} by slot ${slot} from ${source} via ${hop} mtu ${rest[4]}`);
         const entry = this.entry(index);
         entry.nextHopLo = rest[3] as bigint;
+        entry.mtu = Math.min(rest[4] as number, LINK_MTU);
         entry.state = DestinationState.Reachable;
       },
       destinationReject: (index: number) => this.told.push(`${index} rejected`),
@@ -138,6 +142,7 @@ class World {
     head.writeUInt8(rt.RTN_UNICAST, 7);
     const parts = [head, msg.encodeUint32(4, IFINDEX), msg.encodeAttribute(7, ip("10.9.0.1"))];
     if (gateway) parts.push(msg.encodeAttribute(5, ip("10.9.0.254")));
+    if (this.pathMtu) parts.push(msg.encodeAttribute(8, msg.encodeUint32(2, this.pathMtu)));
     const bytes = msg.encodeMessage(rt.RTM_NEWROUTE, 0, 1, ...parts);
     return msg.decodeMessages(bytes).messages[0] as msg.NetlinkMessage;
   }
@@ -226,6 +231,23 @@ describe("a neighbour in use", () => {
     world.entry(0).used = 1;
     world.destinations.confirmStale();
     assert.deepEqual(world.resolved, ["10.9.0.2"]);
+  });
+
+  it("is asked for again when the kernel has learnt another path MTU, if it was sent to", () => {
+    const world = new World();
+    world.neighbours.set("10.9.0.2", { state: rt.NUD_REACHABLE, mac: MAC });
+    world.want(0, "10.9.0.2");
+    world.pathMtu = 1300;
+    world.destinations.checkPathMtus();
+    assert.notEqual(world.told.at(-1), "flush");
+    world.entry(0).used = 1;
+    world.destinations.checkPathMtus();
+    assert.equal(world.told.at(-1), "flush");
+    world.want(0, "10.9.0.2");
+    assert.match(world.told.at(-2) ?? "", /mtu 1300$/);
+    world.entry(0).used = 1;
+    world.destinations.checkPathMtus();
+    assert.notEqual(world.told.at(-1), "flush");
   });
 
   it("is asked for again when news were lost", () => {
