@@ -7,6 +7,7 @@ import {
   conversation,
   MOMENT_MILLIS,
   PATIENCE_MILLIS,
+  refused,
 } from "../support/builders.ts";
 import { int32 } from "../support/memory.ts";
 import { poll } from "../support/readiness.ts";
@@ -200,8 +201,7 @@ scenario("exec closes what is marked to be closed", async (scene) => {
   await a.calls.libc.exec();
   await a.calls.expecting("EBADF").recv(a.fd);
   await p.calls.connect(p.fd, a.at);
-  await p.calls.send(p.fd, "gone");
-  await p.calls.expecting("ECONNREFUSED").recv(p.fd);
+  await refused(p);
   const again = await a.calls.socket();
   await a.calls.bind(again, a.at);
   await p.calls.send(p.fd, "for the successor");

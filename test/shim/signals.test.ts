@@ -1,6 +1,12 @@
 // Signals: what they interrupt, what goes on after them.
 
-import { bound, conversation, type Endpoint, PATIENCE_MILLIS } from "../support/builders.ts";
+import {
+  bound,
+  conversation,
+  type Endpoint,
+  PATIENCE_MILLIS,
+  refused,
+} from "../support/builders.ts";
 import { numberOf } from "../support/constants.ts";
 import { timeval } from "../support/memory.ts";
 import { epollControl, epollCreate, epollWait, poll, select } from "../support/readiness.ts";
@@ -153,8 +159,5 @@ scenario("a signal that nobody handles ends the program while it waits", async (
   const { signal, code } = await a.calls.libc.program.waitForExit();
   await waiting;
   p.calls.note(`the subject ended by ${signal ?? code}`);
-  await p.calls.untold.send(p.fd, "gone?");
-  await p.calls.untold.recv(p.fd, 10, "MSG_DONTWAIT");
-  await p.calls.send(p.fd, "gone");
-  await p.calls.expecting("ECONNREFUSED").recv(p.fd);
+  await refused(p);
 });

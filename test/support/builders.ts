@@ -1,5 +1,6 @@
 // The beginnings that many scenarios share.
 
+import { until } from "../../src/lab/program.ts";
 import type { Calls } from "./calls.ts";
 import { poll } from "./readiness.ts";
 import type { Scene } from "./scenario.ts";
@@ -49,4 +50,19 @@ export async function unusedPort(calls: Calls, address: string): Promise<Address
 /** Waits until a datagram can be read. */
 export async function readable({ calls, fd }: Endpoint): Promise<void> {
   await poll(calls, [[fd, "POLLIN"]], PATIENCE_MILLIS);
+}
+
+/**
+ * Sends from a connected socket until the other host refuses. The kernel refuses the first datagram
+ * after a socket has vanished; exasockd hears of the end of a program or of an exec a moment later.
+ */
+export async function refused({ calls, fd }: Endpoint): Promise<void> {
+  let isRefused = false;
+  await until("a datagram to be refused", async () => {
+    await calls.untold.send(fd, "anybody there?");
+    await poll(calls.untold, [[fd, "POLLIN"]], MOMENT_MILLIS);
+    isRefused = (await calls.untold.recv(fd, 100, "MSG_DONTWAIT")).error === "ECONNREFUSED";
+    return isRefused;
+  }).catch(() => {});
+  calls.note(`nobody is there any more: ${isRefused}`);
 }

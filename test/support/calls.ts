@@ -109,16 +109,15 @@ export class Calls {
     label: string,
     show?: (result: number) => Promise<string>,
   ): Promise<Reply> {
-    const answer = await this.state.caller(name, args).catch((error: Error) => {
-      this.note(`${name}(${label}) never returned: ${error.message}`);
-      throw error;
-    });
+    const { transcript, actor, told, caller } = this.state;
+    const call = `${name}(${label})`;
+    const line = told ? transcript.begin(actor, `${call} has not returned`) : null;
+    const answer = await caller(name, args);
     const width = WIDE_RESULTS.has(name) ? 64 : 32;
     const result = Number(BigInt.asIntN(width, answer.result));
     const error = result === -1 ? errnoName(answer.errno) : "";
     const shown = error === "" ? await show?.(result) : error;
-    if (this.state.told)
-      this.note(`${name}(${label}) = ${[result, shown].filter((x) => x !== undefined).join(" ")}`);
+    line?.end(`${call} = ${[result, shown].filter((x) => x !== undefined).join(" ")}`);
     const { expected } = this.state;
     if (expected !== null && expected !== error) {
       this.state.surprised(

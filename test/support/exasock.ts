@@ -51,18 +51,23 @@ export function compileCalls(): Promise<string> {
 
 /**
  * Sends from one host to another until the stack itself sends: the first datagrams to a destination
- * go by the kernel while exasockd looks up the way.
+ * go by the kernel while exasockd looks up the way, once for each source address.
  */
 export async function warmUp(from: Host, to: Host): Promise<void> {
   const program = startAccelerated(from, [await compileCalls()]);
   const libc = new Libc(program);
   await libc.ready();
-  const { result: fd } = await libc.call("socket", [2, 2, 0]);
   const nobody = libc.put(sockaddrBytes({ address: to.address, port: 9 }));
-  await until(`the stack of ${from.name} to send`, async () => {
-    await libc.call("sendto", [fd, nobody, 1, 0, nobody, 16]);
-    return ((await status(from))?.counters.txDatagrams ?? 0) > 0;
-  });
+  for (const address of ["0.0.0.0", from.address]) {
+    const { result: fd } = await libc.call("socket", [2, 2, 0]);
+    const local = libc.put(sockaddrBytes({ address, port: 0 }));
+    await libc.call("bind", [fd, local, 16]);
+    const before = (await status(from))?.counters.txDatagrams ?? 0;
+    await until(`the stack of ${from.name} to send`, async () => {
+      await libc.call("sendto", [fd, nobody, 1, 0, nobody, 16]);
+      return ((await status(from))?.counters.txDatagrams ?? 0) > before;
+    });
+  }
   libc.end();
   await program.waitForExit();
 }

@@ -18,9 +18,19 @@ export class Transcript {
 
   /** Adds a line to the story of one actor: threads and children have a story of their own. */
   add(actor: string, line: string): void {
+    this.begin(actor, "").end(line);
+  }
+
+  /** Takes the next place in an actor's story for something whose end is not known yet. */
+  begin(actor: string, line: string): { end: (line: string) => void } {
     const lines = this.#lines.get(actor) ?? [];
-    lines.push(line);
+    const place = lines.push(line) - 1;
     this.#lines.set(actor, lines);
+    return {
+      end: (final) => {
+        lines[place] = final;
+      },
+    };
   }
 
   /** The whole text, one actor after the other. */
