@@ -93,7 +93,9 @@ static void take_queues(struct Reply *reply) {
     reply->fds[next++] = -1;
     for (uint32_t ring = Ring_Rx; ring <= Ring_Completion; ring++) {
       int result = core_map_ring(queue, ring, fd);
-      if (result != 0 && process.debug) say("queue %u, ring %u: %s", queue, ring, strerror(-result));
+      if (result != 0 && process.debug) {
+        say("queue %u, ring %u: %s", queue, ring, strerror(-result));
+      }
     }
     process.wires.xsk[queue] = fd;
     fd_make_private(&process.wires.xsk[queue]);

@@ -5,6 +5,7 @@
 #include "shim.h"
 
 #include <limits.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/time.h>
 #include <time.h>
@@ -193,12 +194,17 @@ static ssize_t receive_message(int fd, struct msghdr *message, int flags) {
                                 .fd = fd,
                                 .message = message,
                                 .flags = flags};
+  uint64_t asked = endpoint->twinAskedNanos;
   bool ours = endpoint->index != 0 && (flags & ~FLAGS_KNOWN) == 0;
   if (message->msg_iovlen > IOV_MAX) ours = false;
   if (message->msg_iovlen != 0 && is_nowhere(message->msg_iov)) ours = false;
   if (ours && LIKELY(try_receive(&receiving, 0, false))) return receiving.result;
   if (!ours || endpoint->released || !process_usable()) return receive_by_kernel(&receiving);
-  if ((flags & MSG_DONTWAIT) != 0 || socket_is_nonblocking(fd, endpoint)) return -EAGAIN;
+  if ((flags & MSG_DONTWAIT) != 0 || socket_is_nonblocking(fd, endpoint)) {
+    /* A program that polls like this spins: with more of them than CPUs, others have to run. */
+    if (endpoint->twinAskedNanos != asked) sched_yield();
+    return -EAGAIN;
+  }
   uint64_t timeout = region_socket(endpoint->index)->receiveTimeoutNanos;
   struct pollfd fds[1 + WAIT_EXTRA_FDS] = {{.fd = fd, .events = POLLIN}};
   struct Waiting waiting = {.ready = try_receive_blocked,

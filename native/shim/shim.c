@@ -128,14 +128,20 @@ static long raw_call(long number, long a, long b, long c, long d, long e, long f
 #endif
 }
 
+/* Hides from the compiler which function it is: gcc refuses a call through another type. */
+static inline uintptr_t any_function(uintptr_t address) {
+  __asm__("" : "+r"(address));
+  return address;
+}
+
 long shim_syscall(long number, long a, long b, long c, long d, long e, long f) {
   /* While held, the caller is this library. */
   if (self.held != 0) return raw_call(number, a, b, c, d, e, f);
   /* Called with six words whatever it takes: the calling convention ignores those left over. */
-#define CALL(type, name, prototype, arguments, kind, handler, system)                          \
-  if (system != NONE && number == system) {                                                    \
-    return (long)((type(*)(long, long, long, long, long, long))(uintptr_t)call_##name)(a, b, c, \
-                                                                                       d, e, f); \
+#define CALL(type, name, prototype, arguments, kind, handler, system)            \
+  if (system != NONE && number == system) {                                      \
+    uintptr_t function = any_function((uintptr_t)call_##name);                   \
+    return (long)((type(*)(long, long, long, long, long, long))function)(a, b, c, d, e, f); \
   }
 #include "calls.def"
 #undef CALL
