@@ -96,8 +96,12 @@ void fd_set_epoll(int fd, struct Epoll *epoll) { set(fd, FD_EPOLL, epoll); }
 
 /* `copy` has just become a duplicate of `fd`, whatever it was before. */
 static int duplicated(int fd, int copy) {
-  if (copy < 0 || copy >= FD_MAX || fd_borrowed()) return copy;
+  if (copy < 0 || fd_borrowed()) return copy;
   enum FdState state = (unsigned)fd < FD_MAX ? fd_state[fd] : FD_PLAIN;
+  if (copy >= FD_MAX) {
+    if (state == FD_SOCKET) socket_release(fd, fd_object[fd], "duplicated beyond the table");
+    return copy;
+  }
   if (fd_state[copy] >= FD_SOCKET) forget(copy);
   if (state == FD_SOCKET) fd_set_endpoint(copy, fd_object[fd]);
   else if (state == FD_EPOLL) epoll_reference(fd_object[fd]), set(copy, FD_EPOLL, fd_object[fd]);

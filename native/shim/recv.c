@@ -202,7 +202,10 @@ static ssize_t receive_message(int fd, struct msghdr *message, int flags) {
   if (!ours || endpoint->released || !process_usable()) return receive_by_kernel(&receiving);
   if ((flags & MSG_DONTWAIT) != 0 || socket_is_nonblocking(fd, endpoint)) {
     /* A program that polls like this spins: with more of them than CPUs, others have to run. */
-    if (endpoint->twinAskedNanos != asked) sched_yield();
+    if (endpoint->twinAskedNanos != asked) {
+      process_check_daemon();
+      sched_yield();
+    }
     return -EAGAIN;
   }
   uint64_t timeout = region_socket(endpoint->index)->receiveTimeoutNanos;

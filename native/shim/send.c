@@ -11,6 +11,8 @@ enum {
   /* The length of a UDP datagram fits 16 bits: anything longer is for the kernel to refuse. */
   PAYLOAD_MAX = 65507,
   FLAGS_KNOWN = MSG_DONTWAIT | MSG_NOSIGNAL | MSG_CONFIRM,
+  /* A program that only sends notices now and then that exasockd died. */
+  SENDS_PER_CHECK = 1024,
 };
 
 struct Sending {
@@ -78,6 +80,7 @@ static ssize_t send_by_kernel(struct Sending *sending) {
 /* One attempt; false if there is no room. Otherwise `result` holds bytes or -errno. */
 static bool attempt(struct Sending *sending, bool pump) {
   uint32_t index = sending->endpoint->index;
+  if (UNLIKELY(++sending->endpoint->sends % SENDS_PER_CHECK == 0)) process_check_daemon();
   if (!process_usable() || !stack_lock()) {
     sending->result = send_by_kernel(sending);
     return true;

@@ -85,6 +85,7 @@ struct Endpoint {
   uint64_t twinAskedNanos;
   /* Sends that found no room: EPOLLET's edge for EPOLLOUT. */
   uint32_t blockedSends;
+  uint32_t sends;
   /* The counter works; otherwise the kernel socket is asked every time. */
   bool counted;
   bool twinMaybe;

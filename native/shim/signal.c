@@ -10,7 +10,7 @@
 #include <pthread.h>
 #include <string.h>
 
-__thread struct Thread self __attribute__((tls_model("initial-exec")));
+__thread struct Thread self __attribute__((tls_model("initial-exec"))) = {.doorbell = -1};
 
 /* What the program believes is installed. */
 static struct sigaction actions[NSIG];

@@ -183,7 +183,13 @@ static int sleep_once(struct Waiting *waiting, bool *interrupted) {
     wait_disarm();
     return done;
   }
-  int result = sleep_in_kernel(waiting->fds, waiting->count + extra, waiting->deadline);
+  uint64_t until = waiting->deadline;
+  if (extra == 0 && process_usable()) {
+    /* Nobody can wake this thread: it has to look itself. */
+    uint64_t soon = deadline_after(SLOW_CHECK_NANOS);
+    if (soon < until) until = soon;
+  }
+  int result = sleep_in_kernel(waiting->fds, waiting->count + extra, until);
   *interrupted = result < 0 && errno == EINTR;
   wait_disarm();
   char byte[8];
