@@ -104,11 +104,12 @@ static napi_value execute(napi_env env, napi_callback_info info) {
   return number(env, -errno);
 }
 
-/* keepOpen(fd): passes the descriptor on across exec (Node marks all that it starts with). */
-static napi_value keep_open(napi_env env, napi_callback_info info) {
+/* setCloseOnExec(fd, on): whether the programs that this process starts or becomes get it. */
+static napi_value set_close_on_exec(napi_env env, napi_callback_info info) {
   int fd;
-  if (arguments(env, info, "i", &fd)) return NULL;
-  return result_or_errno(env, fcntl(fd, F_SETFD, 0));
+  int on;
+  if (arguments(env, info, "ii", &fd, &on)) return NULL;
+  return result_or_errno(env, fcntl(fd, F_SETFD, on ? FD_CLOEXEC : 0));
 }
 
 /* hasCapabilities(path): 1 when the file carries capabilities of its own (setcap), else 0. */
@@ -126,6 +127,6 @@ void export_process(napi_env env, napi_value exports) {
   export_function(env, exports, "setLimit", set_limit);
   export_function(env, exports, "getLimit", get_limit);
   export_function(env, exports, "execute", execute);
-  export_function(env, exports, "keepOpen", keep_open);
+  export_function(env, exports, "setCloseOnExec", set_close_on_exec);
   export_function(env, exports, "hasCapabilities", has_capabilities);
 }

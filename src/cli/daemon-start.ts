@@ -8,6 +8,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import type { Status } from "../daemon/status.ts";
 import { askStatus, controlAddress } from "./control-client.ts";
+import { lastLine, logPath, openLog } from "./daemon-log.ts";
 import { errno } from "./errno.ts";
 import { AppError } from "./errors.ts";
 import { BUILD_FOLDER, native } from "./native.ts";
@@ -18,9 +19,6 @@ export const START_TIMEOUT_MILLIS = 5_000;
 const POLL_INTERVAL_MILLIS = 5;
 /** An exasockd that was just stopping may have kept the first from starting. */
 const START_TRIES = 2;
-const LOG_FOLDERS = ["/run/exasock", "/tmp/exasock"];
-/** A log that has grown beyond this starts anew. */
-const LOG_BYTES_MAX = 1 << 20;
 const SOCK_SEQPACKET = 5;
 const AF_UNIX = 1;
 
@@ -36,35 +34,15 @@ export interface DaemonOptions {
   interfaces: string[];
 }
 
-/** Identifies this network namespace among all that are alive. */
-export function namespaceNumber(): number {
-  return fs.statSync("/proc/self/ns/net").ino;
-}
-
-/** Where the log of a stack's exasockd lies in this namespace, and in the given folder. */
-export function logPath(folder: string, stack: string): string {
-  return join(folder, `${stack}-${namespaceNumber()}.log`);
-}
-
-/** Only root may write the folder: another user could have laid a link where the log goes. */
-function openLog(stack: string): { fd: number; path: string } {
-  let failure: unknown;
-  for (const folder of LOG_FOLDERS) {
-    try {
-      fs.mkdirSync(folder, { recursive: true, mode: 0o755 });
-      const status = fs.lstatSync(folder);
-      if (!status.isDirectory() || status.uid !== process.geteuid?.()) continue;
-      const path = logPath(folder, stack);
-      const flags = fs.constants.O_APPEND | fs.constants.O_CREAT | fs.constants.O_WRONLY;
-      const fd = fs.openSync(path, flags | fs.constants.O_NOFOLLOW, 0o644);
-      if (fs.fstatSync(fd).size > LOG_BYTES_MAX) fs.ftruncateSync(fd);
-      return { fd, path };
-    } catch (error) {
-      failure = error;
-    }
+/**
+ * Keeps all descriptors but the standard ones from exasockd, which would hold them for long: the
+ * user's pipes and locks. (Node does so for low numbers only.)
+ */
+function hideDescriptors(): void {
+  for (const name of fs.readdirSync("/proc/self/fd")) {
+    // One of them was the folder's own, and is closed again.
+    if (Number(name) > 2) native().setCloseOnExec(Number(name), 1);
   }
-  const message = `could not open a log for exasockd in ${LOG_FOLDERS.join(" or ")}`;
-  throw new AppError("daemon", message, { cause: failure });
 }
 
 /** The pid of a fresh exasockd. */
@@ -73,6 +51,7 @@ async function startDaemon(options: DaemonOptions, env: Environment, log: number
   const args = [entry, `--stack=${options.stack}`];
   if (options.interfaces.length > 0) args.push(`--interfaces=${options.interfaces.join(",")}`);
   const kept = ["PATH", "LANG", "LC_ALL", "TZ"].filter((name) => env.has(name));
+  hideDescriptors();
   const shell = spawn("/bin/sh", ["-c", DETACH_SCRIPT, process.execPath, ...args], {
     cwd: "/",
     detached: true,
@@ -94,12 +73,6 @@ function isAlive(pid: number): boolean {
   } catch {
     return false;
   }
-}
-
-/** The last line that exasockd wrote, as the reason why it ended. */
-function lastLine(path: string, from: number): string {
-  const lines = fs.readFileSync(path).subarray(from).toString().trimEnd().split("\n");
-  return lines.at(-1)?.replace(/^exasockd: /, "") || "it said nothing";
 }
 
 function delay(millis: number): Promise<void> {
@@ -171,7 +144,7 @@ export async function startIfAbsent(options: DaemonOptions, env: Environment): P
         native().close(claim);
       }
     }
-    if (performance.now() > deadline) throw tooSlow(logPath(LOG_FOLDERS[0] ?? "", options.stack));
+    if (performance.now() > deadline) throw tooSlow(logPath(options.stack));
     await delay(POLL_INTERVAL_MILLIS);
   }
 }

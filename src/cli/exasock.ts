@@ -84,7 +84,7 @@ async function accelerate(environment: Environment, program: string): Promise<vo
 
 /** Passes on the descriptors that this process was given, and no others. */
 function restoreDescriptors(given: readonly number[] | null): void {
-  for (const fd of given ?? [0, 1, 2]) native().keepOpen(fd);
+  for (const fd of given ?? [0, 1, 2]) native().setCloseOnExec(fd, 0);
   // Node opens /dev/null in place of standard descriptors that are closed.
   for (const fd of [0, 1, 2]) if (given?.includes(fd) === false) native().close(fd);
 }

@@ -24,8 +24,8 @@ export interface Native
     ignored: bigint,
     blocked: bigint,
   ): number;
-  /** Passes a descriptor on to that program. */
-  keepOpen(fd: number): number;
+  /** Whether programs that this process starts or becomes get the descriptor: 0 yes, 1 no. */
+  setCloseOnExec(fd: number, on: number): number;
 }
 
 const here = dirname(fileURLToPath(import.meta.url));

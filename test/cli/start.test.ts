@@ -180,6 +180,19 @@ describe("exasockd", { skip: skipWithoutRoot }, () => {
     assert.equal(terminal, "0");
   });
 
+  it("holds no descriptor of the one who started it", async () => {
+    await stop(left);
+    const lock = join(tmpdir(), `exasock-lock-${process.pid}`);
+    // The usual way to hold a lock in a shell script. The pipe is the test's own: with a writer
+    // left over this script would not end.
+    const script = `exec 200>${lock}; flock -n 200 && ${LAUNCHER} --require true && echo ran | cat`;
+    assert.equal((await run(left, ["bash", "-c", script])).stdout, "ran\n");
+    assert.equal(daemons(left).length, 1);
+    const { code } = await run(left, ["flock", "-n", lock, "true"]);
+    assert.equal(code, 0, "the lock is free");
+    rmSync(lock);
+  });
+
   it("writes a log that only root can write", async () => {
     const { stdout } = await left.run(["sh", "-c", "stat -Lc %i /proc/self/ns/net"]);
     const log = statSync(`/run/exasock/default-${stdout.trim()}.log`);
