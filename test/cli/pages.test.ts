@@ -87,8 +87,8 @@ describe("limits in pages", () => {
     const readme = page("README.md");
     assert.ok(readme.includes(`An MTU of up to ${largestMtu(4096)} bytes`));
     assert.ok(readme.includes(`Linux ${KERNEL_MIN.join(".")} or later`));
-    const limits = `${MAX_SOCKETS - 1} sockets, ${MAX_CLIENTS - 1} programs`;
-    assert.ok(page("docs/calls.md").includes(limits));
+    const limits = `${MAX_SOCKETS - 1} sockets, ${MAX_CLIENTS - 1} programs, ${MAX_QUEUES} queues`;
+    assert.ok(page("docs/failures.md").includes(limits));
   });
 });
 
