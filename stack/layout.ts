@@ -23,7 +23,7 @@ export const WINDOW_ALIGN_BYTES: u32 = 65536;
 
 export const CLIENT_BYTES: u32 = 32;
 export const WAITER_BYTES: u32 = 64;
-export const INTERFACE_BYTES: u32 = 192;
+export const INTERFACE_BYTES: u32 = 128;
 export const QUEUE_BYTES: u32 = 256;
 export const ADDRESS_BYTES: u32 = 32;
 export const DESTINATION_BYTES: u32 = 128;

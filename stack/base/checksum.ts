@@ -2,46 +2,43 @@
 // one's complement sum does not depend on byte order (RFC 1071 section 2 B). A running sum is 64
 // bits with end-around carry.
 
-/** One's complement addition of 64-bit words. */
+/**
+ * One's complement addition of 64-bit words. The carry is told by comparing with the sum: with the
+ * word, the C compiler would regroup the additions, and no longer see the carries.
+ */
 function addCarry(sum: u64, word: u64): u64 {
   const s = sum + word;
-  return s + <u64>(s < word);
+  return s + <u64>(s < sum);
 }
 
 /**
- * Adds `length` bytes at `at` to the running sum. The 32-bit words can't carry out of the sum:
- * that would take 2^32 of them.
+ * Adds `length` bytes at `at` to the running sum: an addition and one with carry per 64-bit word,
+ * on two sums, since each addition has to wait for the one before it.
  */
 export function sumBytes(at: usize, length: u32, initial: u64): u64 {
-  let sum: u64 = 0;
+  let even = initial;
+  let odd: u64 = 0;
   let p = at;
   let left = length;
   while (left >= 32) {
-    sum += <u64>load<u32>(p);
-    sum += <u64>load<u32>(p, 4);
-    sum += <u64>load<u32>(p, 8);
-    sum += <u64>load<u32>(p, 12);
-    sum += <u64>load<u32>(p, 16);
-    sum += <u64>load<u32>(p, 20);
-    sum += <u64>load<u32>(p, 24);
-    sum += <u64>load<u32>(p, 28);
+    even = addCarry(even, load<u64>(p));
+    odd = addCarry(odd, load<u64>(p, 8));
+    even = addCarry(even, load<u64>(p, 16));
+    odd = addCarry(odd, load<u64>(p, 24));
     p += 32;
     left -= 32;
   }
   if (left & 16) {
-    sum += <u64>load<u32>(p);
-    sum += <u64>load<u32>(p, 4);
-    sum += <u64>load<u32>(p, 8);
-    sum += <u64>load<u32>(p, 12);
+    even = addCarry(even, load<u64>(p));
+    odd = addCarry(odd, load<u64>(p, 8));
     p += 16;
   }
   if (left & 8) {
-    sum += <u64>load<u32>(p);
-    sum += <u64>load<u32>(p, 4);
+    even = addCarry(even, load<u64>(p));
     p += 8;
   }
-  if (left & 7) sum = addCarry(sum, loadTail(p, left & 7));
-  return addCarry(sum, initial);
+  if (left & 7) odd = addCarry(odd, loadTail(p, left & 7));
+  return addCarry(even, odd);
 }
 
 /** Up to seven bytes, padded with zeros. */
@@ -63,11 +60,6 @@ function loadTail(at: usize, length: u32): u64 {
   return word;
 }
 
-/** The sum of twenty bytes: an IPv4 header without options. */
-export function sumTwenty(at: usize): u64 {
-  return addCarry(addCarry(load<u64>(at), load<u64>(at, 8)), <u64>load<u32>(at, 16));
-}
-
 /** Folds a running sum to 16 bits, without the final complement. */
 export function foldSum(sum: u64): u32 {
   const low = <u32>sum;
@@ -75,6 +67,15 @@ export function foldSum(sum: u64): u32 {
   s += <u32>(s < low);
   // Both halves are added in the upper one, where the lower one's carry arrives.
   return (s + rotl<u32>(s, 16)) >> 16;
+}
+
+/**
+ * True if a sum that includes a correct checksum is that of undamaged data. One's complement
+ * addition is addition modulo 0xffff, where 0xffff stands for zero: nothing has to be folded.
+ * Precondition: not all of the data is zero, which no packet is.
+ */
+export function isSumRight(sum: u64): bool {
+  return sum % 0xffff == 0;
 }
 
 /** The checksum of `length` bytes: 0 for data that includes its own correct checksum. */

@@ -4,11 +4,17 @@
 // the neighbour.
 
 import { DESTINATION_BUCKETS, MAX_DESTINATIONS, MAX_INTERFACES } from "../config";
+import { TX_HEADROOM_BYTES } from "../config";
 import { foldAddress, mix } from "../base/hash";
-import { DESTINATION_BYTES, DESTINATION_CHAINS_OFFSET, DESTINATIONS_OFFSET } from "../layout";
+import { DESTINATION_BYTES, DESTINATION_CHAINS_OFFSET } from "../layout";
 import { RegionHeader } from "../region/header";
-import { Interface, InterfaceFlag } from "./interface";
+import { IPV4_MIN_HEADER_BYTES } from "../wire/ipv4";
+import { UDP_HEADER_BYTES } from "../wire/udp";
+import { UdpFrame } from "../wire/udp-frame";
+import { Interface, InterfaceFlag, packMac } from "./interface";
 import { chooseQueue } from "./queue";
+
+const UDP_OVERHEAD_BYTES: u32 = IPV4_MIN_HEADER_BYTES + UDP_HEADER_BYTES;
 
 export const enum DestinationState {
   Free = 0,
@@ -36,6 +42,9 @@ export class Destination {
   sourceLo: u64;
   nextHopHi: u64;
   nextHopLo: u64;
+  /** First 16 bytes of a frame there: see UdpFrame.write. */
+  frameStart0: u64;
+  frameStart8: u64;
   /** Interface that the socket is bound to, kernel index; 0 any. */
   wantedIfindex: u32;
   /** A DestinationState. */
@@ -51,14 +60,16 @@ export class Destination {
   interfaceSlot: u32;
   /** Queue to send through, slot + 1. */
   queue: u32;
-  macLow: u32;
-  macHigh: u32;
   mtu: u32;
+  /** Largest UDP payload that fits into the MTU and a frame. */
+  payloadBytesMax: u32;
   /** Set at every use; exasockd clears it to learn what is still in use. */
   used: u32;
 
   static at(index: u32): Destination {
-    return changetype<Destination>(<usize>(DESTINATIONS_OFFSET + index * DESTINATION_BYTES));
+    return changetype<Destination>(
+      <usize>(RegionHeader.get().destinationsOffset + index * DESTINATION_BYTES),
+    );
   }
 }
 
@@ -191,7 +202,9 @@ export function isUsable(entry: Destination): bool {
 }
 
 function indexOf(entry: Destination): u32 {
-  return (<u32>changetype<usize>(entry) - DESTINATIONS_OFFSET) / DESTINATION_BYTES;
+  return (
+    (<u32>changetype<usize>(entry) - RegionHeader.get().destinationsOffset) / DESTINATION_BYTES
+  );
 }
 
 /** Takes the next request off the list; its state becomes Resolving. -1 if there is none. */
@@ -230,6 +243,8 @@ export function resolveDestination(
   entry.nextHopHi = nextHopHi;
   entry.nextHopLo = nextHopLo;
   entry.mtu = min<u32>(mtu, Interface.at(interfaceSlot).mtu);
+  const ipPayload = max<u32>(entry.mtu, UDP_OVERHEAD_BYTES) - UDP_OVERHEAD_BYTES;
+  entry.payloadBytesMax = min<u32>(ipPayload, RegionHeader.get().frameBytes - TX_HEADROOM_BYTES);
   entry.queue = chooseQueue(interfaceSlot, mix(foldAddress(entry.addressHi, entry.addressLo), 1));
   const up = (Interface.at(interfaceSlot).flags & InterfaceFlag.Up) != 0;
   entry.state = entry.queue == 0 || !up ? DestinationState.Rejected : DestinationState.NoNeighbor;
@@ -258,8 +273,9 @@ export function setNeighbor(
     if (entry.state != DestinationState.Reachable && entry.state != DestinationState.NoNeighbor) {
       continue;
     }
-    entry.macLow = macLow;
-    entry.macHigh = macHigh & 0xffff;
+    const source = Interface.at(interfaceSlot).mac >> 16;
+    entry.frameStart0 = UdpFrame.start0(packMac(macLow, macHigh), source);
+    entry.frameStart8 = UdpFrame.start8(source);
     entry.state = valid != 0 ? DestinationState.Reachable : DestinationState.NoNeighbor;
   }
 }

@@ -1,13 +1,12 @@
 // A received frame's way through Ethernet and IPv4. Bytes are looked at only after a fits() check;
 // everything that is not for a socket is counted and freed.
 
-import { foldSum, sumBytes, sumTwenty } from "../base/checksum";
+import { isSumRight, sumBytes } from "../base/checksum";
 import { FrameMeta, FrameState, giveFrame } from "../region/frames";
 import { RegionHeader } from "../region/header";
 import { udpInput } from "../udp/input";
 import { ETHERNET_HEADER_BYTES, ETHERTYPE_IPV4_NET, EthernetHeader } from "../wire/ethernet";
-import { IPV4_MIN_HEADER_BYTES, Ipv4Header } from "../wire/ipv4";
-import { PROTOCOL_ICMP, PROTOCOL_UDP } from "../wire/ipv4";
+import { Ipv4Header, PROTOCOL_ICMP, PROTOCOL_UDP } from "../wire/ipv4";
 import { RX_RING_ENTRIES } from "../config";
 import { icmpInput } from "./icmp-input";
 import { Interface } from "./interface";
@@ -64,7 +63,7 @@ function frameInput(at: usize, length: u32, frame: u32, interfaceSlot: u32, now:
   }
   const ethernet = changetype<EthernetHeader>(at);
   const entry = Interface.at(interfaceSlot);
-  if (ethernet.destinationLow != entry.macLow || ethernet.destinationHigh != entry.macHigh) {
+  if (ethernet.destinationMac != entry.mac) {
     header.rxDropNotOurMac += 1;
     return false;
   }
@@ -90,8 +89,7 @@ function ipv4Input(at: usize, available: u32, frame: u32, interfaceSlot: u32, no
   }
   const ip = changetype<Ipv4Header>(at);
   const headerBytes = ip.headerBytes;
-  const sum = headerBytes == IPV4_MIN_HEADER_BYTES ? sumTwenty(at) : sumBytes(at, headerBytes, 0);
-  if (foldSum(sum) != 0xffff) {
+  if (!isSumRight(sumBytes(at, headerBytes, 0))) {
     header.rxDropIpChecksum += 1;
     return false;
   }

@@ -1,5 +1,5 @@
 import { MAX_INTERFACES } from "../config";
-import { INTERFACE_BYTES, INTERFACES_OFFSET } from "../layout";
+import { INTERFACE_BYTES } from "../layout";
 import { RegionHeader } from "../region/header";
 
 export const enum InterfaceFlag {
@@ -17,13 +17,12 @@ export class Interface {
   txFrames: u64;
   txBytes: u64;
   rxDrops: u64;
+  /** Hardware address: its six bytes, little-endian, in the upper 48 bits. */
+  mac: u64;
   /** Kernel's index; 0 marks a free slot. */
   ifindex: u32;
   /** Largest IP packet in bytes. */
   mtu: u32;
-  /** Hardware address: first four bytes, little-endian, then the last two. */
-  macLow: u32;
-  macHigh: u32;
   /** InterfaceFlag bits. */
   flags: u32;
   /** First queue, slot + 1; the others follow by nextQueue. */
@@ -32,8 +31,15 @@ export class Interface {
   reserved: u32;
 
   static at(slot: u32): Interface {
-    return changetype<Interface>(<usize>(INTERFACES_OFFSET + slot * INTERFACE_BYTES));
+    return changetype<Interface>(
+      <usize>(RegionHeader.get().interfacesOffset + slot * INTERFACE_BYTES),
+    );
   }
+}
+
+/** A hardware address given as its first four bytes, little-endian, and its last two. */
+export function packMac(macLow: u32, macHigh: u32): u64 {
+  return <u64>macLow | ((<u64>(macHigh & 0xffff)) << 32);
 }
 
 /** Slot of a new interface, or -1 when MAX_INTERFACES are in use. */
@@ -53,14 +59,13 @@ export function updateInterface(slot: u32, mtu: u32, macLow: u32, macHigh: u32, 
   if (slot >= MAX_INTERFACES) return;
   const entry = Interface.at(slot);
   entry.mtu = mtu;
-  entry.macLow = macLow;
-  entry.macHigh = macHigh & 0xffff;
+  entry.mac = packMac(macLow, macHigh) << 16;
   entry.flags = flags;
 }
 
 export function removeInterface(slot: u32): void {
   if (slot >= MAX_INTERFACES) return;
-  memory.fill(<usize>(INTERFACES_OFFSET + slot * INTERFACE_BYTES), 0, <usize>INTERFACE_BYTES);
+  memory.fill(changetype<usize>(Interface.at(slot)), 0, <usize>INTERFACE_BYTES);
   RegionHeader.get().routeEpoch += 1;
 }
 

@@ -6,15 +6,23 @@ import {
   RX_RING_ENTRIES,
   TX_RING_ENTRIES,
 } from "../config";
-import { QUEUE_BYTES, QUEUE_WINDOW_BYTES, QUEUES_OFFSET } from "../layout";
+import { QUEUE_BYTES, QUEUE_WINDOW_BYTES } from "../layout";
 import { RING_WINDOW_BYTES, RINGS_OFFSET } from "../layout";
-import { FrameMeta, FrameState, giveFrame, takeFrame } from "../region/frames";
+import {
+  FrameMeta,
+  FrameState,
+  giveFrame,
+  giveKnownFrame,
+  NO_FRAME,
+  takeFrame,
+} from "../region/frames";
 import { Intent, RegionHeader } from "../region/header";
 import { releaseSendCharge } from "../socket/charge";
 import { Interface } from "./interface";
 import { Fault } from "../fault";
-import { fault } from "../host";
-import { ADDRESS_ENTRY_BYTES, DESCRIPTOR_BYTES, RING_PLACE_BYTES, RingPlace } from "./xsk-ring";
+import { fault, loadAcquire32, storeRelease32 } from "../host";
+import { ADDRESS_ENTRY_BYTES, DESCRIPTOR_BYTES, RING_PLACE_BYTES } from "./xsk-ring";
+import { RingPlace, ringNeedsWakeup } from "./xsk-ring";
 
 /** Number of a ring within a queue, in the order of the windows. */
 export const enum Ring {
@@ -70,12 +78,12 @@ export class Queue {
   reserved: u32;
 
   static at(slot: u32): Queue {
-    return changetype<Queue>(<usize>(QUEUES_OFFSET + slot * QUEUE_BYTES));
+    return changetype<Queue>(<usize>(RegionHeader.get().queuesOffset + slot * QUEUE_BYTES));
   }
 
   static ring(slot: u32, ring: u32): RingPlace {
     return changetype<RingPlace>(
-      <usize>(QUEUES_OFFSET + slot * QUEUE_BYTES + ring * RING_PLACE_BYTES),
+      changetype<usize>(Queue.at(slot)) + <usize>(ring * RING_PLACE_BYTES),
     );
   }
 }
@@ -203,9 +211,9 @@ export function refill(slot: u32): void {
   const recycled = postFreeFrames(slot, from, min<u32>(wanted, header.freeFrames));
   let index = from + recycled;
   while (index - from < wanted) {
-    const frame = takeFrame(0);
-    if (frame == 0) break;
-    postFrame(slot, ring.descriptors, index, frame - 1);
+    const frame = takeFrame();
+    if (frame == NO_FRAME) break;
+    postFrame(slot, ring.descriptors, index, frame);
     index += 1;
   }
   ring.publishProducer(index);
@@ -262,62 +270,66 @@ export function transmitRoom(slot: u32): u32 {
 }
 
 /**
- * Queues `length` bytes at region offset `at`, inside frame `index`, for sending.
+ * Queues `length` bytes at region offset `at`, inside the frame of this record, for sending.
  * Preconditions: transmitRoom(slot) > 0; the frame is Held.
  */
-export function transmit(slot: u32, index: u32, at: u32, length: u32): void {
+export function transmit(slot: u32, meta: FrameMeta, at: u32, length: u32): void {
   const header = RegionHeader.get();
   const queue = Queue.at(slot);
-  const ring = Queue.ring(slot, Ring.Tx);
-  const producer = ring.producerIndex;
+  const producerAt = <usize>queue.txProducer;
+  const producer = load<u32>(producerAt);
   header.intentQueue = slot;
   header.intentIndex = producer;
   header.intent = Intent.Transmit;
   const entry =
-    <usize>ring.descriptors + <usize>((producer & (TX_RING_ENTRIES - 1)) * DESCRIPTOR_BYTES);
+    <usize>queue.txDescriptors + <usize>((producer & (TX_RING_ENTRIES - 1)) * DESCRIPTOR_BYTES);
   store<u64>(entry, <u64>(at - header.framePoolOffset));
-  store<u32>(entry, length, 8);
-  store<u32>(entry, 0, 12);
-  ring.publishProducer(producer + 1);
-  markTransmitted(slot, index);
+  // The options in the upper half are 0.
+  store<u64>(entry, <u64>length, 8);
+  storeRelease32(producerAt, producer + 1);
+  markTransmitted(slot, queue, meta);
   header.intent = Intent.None;
   queue.txFrames += 1;
   const owner = Interface.at(queue.interfaceSlot);
   owner.txFrames += 1;
-  owner.txBytes += length;
-  if (ring.needsWakeup) header.kickQueues |= (<u64>1) << (<u64>slot);
+  owner.txBytes += <u64>length;
+  if (ringNeedsWakeup(queue.txFlags)) header.kickQueues |= (<u64>1) << (<u64>slot);
 }
 
-export function markTransmitted(slot: u32, index: u32): void {
-  const meta = FrameMeta.at(index);
+export function markTransmitted(slot: u32, queue: Queue, meta: FrameMeta): void {
   meta.state = <u8>FrameState.Transmit;
   meta.interfaceSlot = <u8>slot;
-  Queue.at(slot).inFlight += 1;
+  queue.inFlight += 1;
 }
 
-/** Takes back the frames that the kernel has sent. Returns how many. */
-export function reapCompletions(slot: u32): u32 {
+/** Takes back the frames that the kernel has sent. */
+export function reapCompletions(slot: u32): void {
+  const queue = Queue.at(slot);
+  const produced = loadAcquire32(<usize>queue.completionProducer);
+  const available = produced - load<u32>(<usize>queue.completionConsumer);
+  if (available != 0) takeCompletions(slot, min<u32>(available, COMPLETION_RING_ENTRIES));
+}
+
+function takeCompletions(slot: u32, available: u32): void {
   const header = RegionHeader.get();
   const queue = Queue.at(slot);
   const ring = Queue.ring(slot, Ring.Completion);
-  const available = min<u32>(ring.available, COMPLETION_RING_ENTRIES);
-  if (available == 0) return 0;
   const entries = <usize>ring.descriptors;
   const from = ring.consumerIndex;
   for (let n: u32 = 0; n < available; n++) {
     const at =
       entries + <usize>(((from + n) & (COMPLETION_RING_ENTRIES - 1)) * ADDRESS_ENTRY_BYTES);
     const frame = <u32>(load<u64>(at) >> header.frameShift);
-    if (frame >= header.frameCount || FrameMeta.at(frame).state != <u8>FrameState.Transmit) {
+    const meta = FrameMeta.at(frame);
+    if (frame >= header.frameCount || meta.state != <u8>FrameState.Transmit) {
       header.txDropDescriptor += 1;
       continue;
     }
-    releaseSendCharge(FrameMeta.at(frame));
-    giveFrame(frame);
+    releaseSendCharge(meta);
+    giveKnownFrame(frame, meta);
     queue.inFlight -= 1;
   }
   ring.publishConsumer(from + available);
-  return available;
 }
 
 /** Entries of the RX ring that can be read now. */

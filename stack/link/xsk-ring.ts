@@ -41,8 +41,13 @@ export class RingPlace {
   }
 
   get needsWakeup(): bool {
-    return (loadAcquire32(<usize>this.flags) & NEED_WAKEUP) != 0;
+    return ringNeedsWakeup(this.flags);
   }
+}
+
+/** True if the ring whose flags are at this offset wants a system call. */
+export function ringNeedsWakeup(flags: u32): bool {
+  return (loadAcquire32(<usize>flags) & NEED_WAKEUP) != 0;
 }
 
 export const RING_PLACE_BYTES: u32 = 16;

@@ -1,6 +1,7 @@
 // The frame pool: every frame is in exactly one state, and its record says which. Conservation
 // (the states add up to frameCount) is an invariant that tests check and recovery restores.
 
+import { DATAGRAM_OVERHEAD_BYTES } from "../config";
 import { Fault } from "../fault";
 import { fault } from "../host";
 import { FRAME_META_BYTES } from "../layout";
@@ -22,7 +23,7 @@ export const enum FrameState {
  * One record per frame. For a queued datagram it is all that recv() reports; for a frame being
  * sent, the socket that is charged for it.
  *
- *    0 arrivalNanos   8 source   24 destination   40 next, socket   48 payload   60 charge
+ *    0 arrivalNanos   8 source   24 destination   40 next, socket   48 payload
  */
 @final
 @unmanaged
@@ -47,8 +48,12 @@ export class FrameMeta {
   tos: u8;
   /** A FrameState. */
   state: u8;
-  /** What the socket's buffer accounting was charged. */
-  chargedBytes: u32;
+  reserved: u32;
+
+  /** What the socket's buffer accounting is charged: as Linux does, more than the payload. */
+  get chargedBytes(): u32 {
+    return <u32>this.payloadBytes + DATAGRAM_OVERHEAD_BYTES;
+  }
 
   static at(index: u32): FrameMeta {
     return changetype<FrameMeta>(
@@ -62,37 +67,43 @@ export function frameOffset(index: u32): u32 {
   return header.framePoolOffset + (index << header.frameShift);
 }
 
-/** A frame in state Held, as index + 1, or 0 when none is left but `keep` reserved ones. */
-export function takeFrame(keep: u32): u32 {
+/** No frame: what takeFrame returns when none is left. */
+export const NO_FRAME: u32 = 0xffffffff;
+
+/** Index of a frame, or NO_FRAME. The caller gives it its state, Free until then. */
+export function takeFrame(): u32 {
   const header = RegionHeader.get();
   const free = header.freeFrames;
-  const fresh = header.freshFrames;
-  if (free + (header.frameCount - fresh) <= keep) return 0;
   let index: u32;
   if (free > 0) {
     header.freeFrames = free - 1;
     index = load<u32>(<usize>(header.freeListOffset + ((free - 1) << 2)));
     if (index >= header.frameCount) fault(Fault.FrameIndex);
   } else {
-    index = fresh;
-    header.freshFrames = fresh + 1;
+    index = header.freshFrames;
+    if (index >= header.frameCount) return NO_FRAME;
+    header.freshFrames = index + 1;
   }
-  FrameMeta.at(index).state = <u8>FrameState.Held;
-  return index + 1;
+  return index;
 }
 
 /** Gives a frame back; the last one given back is the first to be taken, while it is in cache. */
 export function giveFrame(index: u32): void {
-  const header = RegionHeader.get();
   const meta = FrameMeta.at(index);
   if (meta.state == <u8>FrameState.Free) fault(Fault.FrameFreedTwice);
+  giveKnownFrame(index, meta);
+}
+
+/** The same for a frame that is known not to be free. */
+export function giveKnownFrame(index: u32, meta: FrameMeta): void {
+  const header = RegionHeader.get();
   meta.state = <u8>FrameState.Free;
   const free = header.freeFrames;
   store<u32>(<usize>(header.freeListOffset + (free << 2)), index);
   header.freeFrames = free + 1;
 }
 
-/** Frames that takeFrame(0) could hand out. */
+/** Frames that takeFrame could hand out. */
 export function availableFrames(): u32 {
   const header = RegionHeader.get();
   return header.freeFrames + (header.frameCount - header.freshFrames);

@@ -36,10 +36,11 @@ export class RegionHeader {
   freeListOffset: u32;
   frameMetaOffset: u32;
   framePoolOffset: u32;
-  /** Start of the socket table: a variable, so that field addresses need no arithmetic. */
+  /** Starts of the tables: variables, so that the addresses of fields need no arithmetic. */
   socketsOffset: u32;
-  reserved0: u32;
-  reserved11: u64;
+  destinationsOffset: u32;
+  queuesOffset: u32;
+  interfacesOffset: u32;
 
   /** 0 free; else client slot + 1, with bit 31 set when somebody sleeps on it (futex). */
   lock: u32;
@@ -88,13 +89,9 @@ export class RegionHeader {
   blockedSenders: u32;
   /** udpReserve's frame index + 1, until udpSubmit or udpAbort. */
   reservedFrame: u32;
-  reservedSocket: u32;
-  reservedDestination: u32;
-  reservedLength: u32;
-  reservedRemoteHi: u64;
-  reservedRemoteLo: u64;
-  reservedSourceLo: u64;
-  reservedRemotePortNet: u32;
+  reservedQueue: u32;
+  /** Region offset of the reserved frame's Ethernet header. */
+  reservedStart: u32;
   destinationHand: u32;
 
   changingSocket: u32;

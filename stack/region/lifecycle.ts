@@ -2,7 +2,15 @@
 
 import { MAX_FRAME_BYTES, MIN_FRAME_BYTES } from "../config";
 import { storeRelease32 } from "../host";
-import { FRAME_META_BYTES, FRAME_TABLES_OFFSET, PAGE_BYTES, SOCKETS_OFFSET } from "../layout";
+import {
+  DESTINATIONS_OFFSET,
+  FRAME_META_BYTES,
+  FRAME_TABLES_OFFSET,
+  INTERFACES_OFFSET,
+  PAGE_BYTES,
+  QUEUES_OFFSET,
+  SOCKETS_OFFSET,
+} from "../layout";
 import { Waiter, WaiterState } from "../wait/waiter";
 import { REGION_MAGIC, RegionHeader } from "./header";
 
@@ -48,6 +56,9 @@ export function formatRegion(
   header.frameMetaOffset = <u32>metaStart(frameCount);
   header.framePoolOffset = <u32>poolStart(frameCount);
   header.socketsOffset = SOCKETS_OFFSET;
+  header.destinationsOffset = DESTINATIONS_OFFSET;
+  header.queuesOffset = QUEUES_OFFSET;
+  header.interfacesOffset = INTERFACES_OFFSET;
   header.socketHigh = 1;
   header.waiterHigh = 1;
   // exasockd's doorbell is always there.

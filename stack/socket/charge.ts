@@ -1,22 +1,26 @@
 // Send-buffer accounting: a frame that is being sent is charged to its socket until the kernel
 // gives it back (SO_SNDBUF, socket(7)).
 
-import { FrameMeta } from "../region/frames";
+import { DATAGRAM_OVERHEAD_BYTES } from "../config";
+import { FrameMeta, FrameState } from "../region/frames";
 import { notifySocket } from "../wait/waiter";
 import { isSocket, Socket } from "./socket";
 
-/** Charges a Held frame to a socket. The socket's sequence is kept, since slots are reused. */
-export function chargeSend(meta: FrameMeta, index: u32, bytes: u32): void {
-  const socket = Socket.at(index);
+/** Holds a frame, and notes in it who sends how much. The sequence tells a reused slot apart. */
+export function markSender(meta: FrameMeta, socket: Socket, index: u32, payloadBytes: u32): void {
+  meta.state = <u8>FrameState.Held;
   meta.socket = index;
   meta.sourceLo = socket.sequence;
-  meta.chargedBytes = bytes;
-  socket.sendBytes += bytes;
+  meta.payloadBytes = <u16>payloadBytes;
+}
+
+/** Charges a frame that was marked so. */
+export function chargeSend(socket: Socket, payloadBytes: u32): void {
+  socket.sendBytes += payloadBytes + DATAGRAM_OVERHEAD_BYTES;
 }
 
 export function releaseSendCharge(meta: FrameMeta): void {
   const index = meta.socket;
-  meta.socket = 0;
   if (!isSocket(index)) return;
   const socket = Socket.at(index);
   if (socket.sequence != meta.sourceLo) return;

@@ -91,6 +91,7 @@ export class Socket {
   sent: u64;
   sentViaKernel: u64;
 
+  /** Read together by portsNet. */
   localPortNet: u16;
   remotePortNet: u16;
   /** IP protocol number. */
@@ -113,6 +114,11 @@ export class Socket {
   /** Chains of the demultiplexer and of the cookie table, index; 0 ends. */
   demuxNext: u32;
   cookieNext: u32;
+
+  /** Both ports as a datagram that it sends has them: local in the lower, remote in the upper half. */
+  get portsNet(): u32 {
+    return load<u32>(changetype<usize>(this), offsetof<Socket>("localPortNet"));
+  }
 
   static at(index: u32): Socket {
     return changetype<Socket>(<usize>(RegionHeader.get().socketsOffset + index * SOCKET_BYTES));

@@ -2,7 +2,7 @@
 
 import { mappedLow } from "../base/address";
 import { foldSum, sumBytes } from "../base/checksum";
-import { DATAGRAM_OVERHEAD_BYTES, RESERVED_FRAMES } from "../config";
+import { RESERVED_FRAMES } from "../config";
 import { InterfaceFlag } from "../link/interface";
 import { Interface } from "../link/interface";
 import { availableFrames, FrameMeta } from "../region/frames";
@@ -79,7 +79,6 @@ export function udpInput(
   meta.interfaceSlot = <u8>interfaceSlot;
   meta.ttl = ip.ttl;
   meta.tos = ip.tos;
-  meta.chargedBytes = payloadBytes + DATAGRAM_OVERHEAD_BYTES;
   enqueue(socket, index, meta, frame);
   header.rxDatagrams += 1;
   header.rxDatagramBytes += payloadBytes;

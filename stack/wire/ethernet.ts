@@ -18,22 +18,9 @@ export class EthernetHeader {
     return available >= ETHERNET_HEADER_BYTES;
   }
 
-  /** First four bytes of the destination, little-endian. */
-  get destinationLow(): u32 {
-    return load<u32>(changetype<usize>(this));
-  }
-  /** Last two bytes of the destination. */
-  get destinationHigh(): u32 {
-    return <u32>this.destination4;
-  }
-
-  setDestination(low: u32, high: u32): void {
-    store<u32>(changetype<usize>(this), low);
-    this.destination4 = <u16>high;
-  }
-  setSource(low: u32, high: u32): void {
-    store<u32>(changetype<usize>(this), low, 6);
-    this.source4 = <u16>high;
+  /** The destination's six bytes, little-endian, in the upper 48 bits: as Interface.mac. */
+  get destinationMac(): u64 {
+    return load<u64>(changetype<usize>(this)) << 16;
   }
 }
 

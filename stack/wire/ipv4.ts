@@ -3,7 +3,6 @@ export const IPV4_MIN_HEADER_BYTES: u32 = 20;
 export const PROTOCOL_ICMP: u32 = 1;
 export const PROTOCOL_UDP: u32 = 17;
 
-const DONT_FRAGMENT_NET: u32 = 0x0040;
 /** More-fragments bit and the 13 bits of the offset, in network order. */
 const FRAGMENT_MASK_NET: u32 = 0xff3f;
 
@@ -48,38 +47,6 @@ export class Ipv4Header {
   }
   get isFragment(): bool {
     return (<u32>this.fragmentNet & FRAGMENT_MASK_NET) != 0;
-  }
-
-  /**
-   * Writes a header without options for an unfragmented datagram: identification 0 with
-   * don't-fragment is an atomic datagram (RFC 6864 section 4.1). The checksum is filled in.
-   */
-  write(
-    totalLength: u32,
-    tos: u32,
-    ttl: u32,
-    protocol: u32,
-    sourceNet: u32,
-    destinationNet: u32,
-  ): void {
-    this.versionAndLength = 0x45;
-    this.tos = <u8>tos;
-    const lengthNet: u32 = <u32>bswap<u16>(<u16>totalLength);
-    this.totalLengthNet = <u16>lengthNet;
-    this.identificationNet = 0;
-    this.fragmentNet = <u16>DONT_FRAGMENT_NET;
-    this.ttl = <u8>ttl;
-    this.protocol = <u8>protocol;
-    this.sourceNet = sourceNet;
-    this.destinationNet = destinationNet;
-    // The ten 16-bit words summed as they were written, RFC 1071.
-    let sum: u32 = 0x45 | ((tos & 0xff) << 8);
-    sum += lengthNet + DONT_FRAGMENT_NET + ((ttl & 0xff) | (protocol << 8));
-    sum += (sourceNet & 0xffff) + (sourceNet >> 16);
-    sum += (destinationNet & 0xffff) + (destinationNet >> 16);
-    sum = (sum & 0xffff) + (sum >> 16);
-    sum = (sum & 0xffff) + (sum >> 16);
-    this.checksumNet = <u16>~sum;
   }
 }
 

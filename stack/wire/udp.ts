@@ -19,13 +19,6 @@ export class UdpHeader {
   get length(): u32 {
     return <u32>bswap<u16>(this.lengthNet);
   }
-
-  write(sourcePortNet: u32, destinationPortNet: u32, length: u32): void {
-    this.sourcePortNet = <u16>sourcePortNet;
-    this.destinationPortNet = <u16>destinationPortNet;
-    this.lengthNet = bswap<u16>(<u16>length);
-    this.checksumNet = 0;
-  }
 }
 
 export function checkUdpLayout(): void {
