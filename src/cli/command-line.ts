@@ -6,6 +6,7 @@ import { Command, CommanderError, Option } from "commander";
 import { AppError } from "./errors.ts";
 import { ROOT } from "./native.ts";
 import { LIBRARY_FOLDER_VARIABLE, optionName, SETTINGS, type Setting } from "./settings.ts";
+import { writeOutput } from "./standard-output.ts";
 
 export interface CommandLine {
   /** Option to value, "1" for those that are just on. */
@@ -62,7 +63,10 @@ function makeCommand(options: ReadonlyMap<Option, Setting>): Command {
     visibleArguments: () => [],
   });
   command.addHelpText("after", helpText());
-  return command.exitOverride().configureOutput({ outputError: () => {} });
+  return command.exitOverride().configureOutput({
+    writeOut: writeOutput,
+    outputError: () => {},
+  });
 }
 
 /** Commander's complaint on one line, in the words of the others. */

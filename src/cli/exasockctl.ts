@@ -10,6 +10,7 @@ import { AppError, INTERNAL_ERROR_STATUS } from "./errors.ts";
 import { readMachine } from "./machine.ts";
 import { paint, type Style } from "./output.ts";
 import { applySettings, isInterfaceName, isStackName, STACK_DEFAULT } from "./settings.ts";
+import { writeOutput } from "./standard-output.ts";
 import { formatStatus } from "./status-view.ts";
 
 /** As the LSB has it for `status`: the program is not running. */
@@ -17,6 +18,9 @@ const NOT_RUNNING_STATUS = 3;
 const NOT_RUNNING = "exasockd does not run in this network namespace";
 const STOP_TIMEOUT_MILLIS = 5_000;
 const STOP_INTERVAL_MILLIS = 10;
+
+/** Of commander: complaints are for main() to print. */
+const OUTPUT = { writeOut: writeOutput, outputError: () => {} };
 
 interface CommonOptions {
   json?: boolean;
@@ -33,7 +37,7 @@ function style(): Style {
 }
 
 function print(lines: readonly string[]): void {
-  process.stdout.write(lines.map((line) => `${line}\n`).join(""));
+  writeOutput(lines.map((line) => `${line}\n`).join(""));
 }
 
 function printJson(value: unknown): void {
@@ -139,10 +143,7 @@ function makeCommand(): Command {
   command.description("Looks after the user-space stack of this network namespace.");
   command.helpOption("--help", "show this page").helpCommand(false);
   command.version(`exasockctl ${packageVersion()}`, "--version", "show the version");
-  command
-    .exitOverride()
-    .configureOutput({ outputError: () => {} })
-    .addHelpText("after", HELP);
+  command.exitOverride().configureOutput(OUTPUT).addHelpText("after", HELP);
   const add = (name: string, text: string) =>
     command
       .command(name)
@@ -151,7 +152,7 @@ function makeCommand(): Command {
       .addOption(stackOption())
       .helpOption("--help", "show this page")
       .exitOverride()
-      .configureOutput({ outputError: () => {} });
+      .configureOutput(OUTPUT);
   const interfaces = "names; all that suit if none is given";
   add("up", "start the stack, or have it use more interfaces")
     .argument("[interface...]", interfaces)

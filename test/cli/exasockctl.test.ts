@@ -105,6 +105,17 @@ describe("the command line of exasockctl", () => {
     assert.equal(status, 1);
   });
 
+  it("ends without a fuss when nobody reads its output, and complains when it can't be kept", () => {
+    for (const command of [`${CONTROL} --help`, `${CONTROL} status`, `${LAUNCHER} --help`]) {
+      const pipe = spawnSync("sh", ["-c", `${command} | true`], { encoding: "utf8" });
+      assert.deepEqual([pipe.stdout, pipe.stderr], ["", ""], command);
+      const full = spawnSync("sh", ["-c", `${command} >/dev/full`], { encoding: "utf8" });
+      const name = command.includes("exasockctl") ? "exasockctl" : "exasock";
+      assert.equal(full.stderr, `${name}: can't write the output (ENOSPC)\n`);
+      assert.equal(full.status, 1);
+    }
+  });
+
   it("explains itself", () => {
     const { stdout, stderr, status } = exasockctl("--help");
     assert.deepEqual([stderr, status], ["", 0]);
