@@ -1,15 +1,18 @@
 // A received frame's way through Ethernet and IPv4. Bytes are looked at only after a fits() check;
-// everything that is not for a socket is counted and freed.
+// everything that is not for a socket is counted and freed. Nearly every frame is a plain UDP
+// datagram, for which udp/plain-input.ts has a short way; what that does not take comes here.
 
 import { isSumRight, sumBytes } from "../base/checksum";
-import { FrameMeta, FrameState, giveFrame } from "../region/frames";
+import { RESERVED_FRAMES, RX_RING_ENTRIES } from "../config";
+import { availableFrames, FrameMeta, FrameState, giveFrame, NO_FRAME } from "../region/frames";
 import { RegionHeader } from "../region/header";
 import { udpInput } from "../udp/input";
+import { plainInput } from "../udp/plain-input";
 import { ETHERNET_HEADER_BYTES, ETHERTYPE_IPV4_NET, EthernetHeader } from "../wire/ethernet";
 import { Ipv4Header, PROTOCOL_ICMP, PROTOCOL_UDP } from "../wire/ipv4";
-import { RX_RING_ENTRIES } from "../config";
 import { icmpInput } from "./icmp-input";
-import { Interface } from "./interface";
+import { Interface, InterfaceFlag } from "./interface";
+import { isMartian } from "./martian";
 import { Queue, Ring } from "./queue";
 import { DESCRIPTOR_BYTES } from "./xsk-ring";
 
@@ -21,28 +24,31 @@ export function drainQueueRing(slot: u32, available: u32, now: u64): void {
   const entries = <usize>ring.descriptors;
   const from = ring.consumerIndex;
   const interfaceSlot = queue.interfaceSlot;
+  const owner = Interface.at(interfaceSlot);
+  const ifindex = owner.ifindex;
+  const mac = owner.mac;
+  const isVirtual = (owner.flags & InterfaceFlag.Virtual) != 0;
+  // Nothing in the loop takes frames from the pool, so that one look at it serves all.
+  const isPoolLow = availableFrames() <= RESERVED_FRAMES;
   let bytes: u64 = 0;
   let taken: u32 = 0;
   for (let n: u32 = 0; n < available; n++) {
     const entry = entries + <usize>(((from + n) & (RX_RING_ENTRIES - 1)) * DESCRIPTOR_BYTES);
-    const address = load<u64>(entry);
     const length = load<u32>(entry, 8);
     bytes += <u64>length;
-    const frame = <u32>(address >> header.frameShift);
-    // The kernel wrote the descriptor, but the region may be damaged: check before use as offset.
+    const frame = frameOf(entry);
     // A frame stays in state Fill until a socket or the pool has it: who dies here loses nothing.
-    if (
-      frame >= header.frameCount ||
-      (<u32>address & (header.frameBytes - 1)) + length > header.frameBytes ||
-      FrameMeta.at(frame).state != <u8>FrameState.Fill
-    ) {
+    if (frame == NO_FRAME || FrameMeta.at(frame).state != <u8>FrameState.Fill) {
       header.rxDropDescriptor += 1;
       continue;
     }
     taken += 1;
-    const at = <usize>(header.framePoolOffset + <u32>address);
+    const at = <usize>(header.framePoolOffset + load<u32>(entry));
+    if (!isPoolLow && plainInput(at, length, frame, interfaceSlot, ifindex, mac, isVirtual, now)) {
+      continue;
+    }
     if (!frameInput(at, length, frame, interfaceSlot, now)) {
-      Interface.at(interfaceSlot).rxDrops += 1;
+      owner.rxDrops += 1;
       giveFrame(frame);
     }
   }
@@ -50,8 +56,20 @@ export function drainQueueRing(slot: u32, available: u32, now: u64): void {
   queue.posted -= taken;
   queue.rxFrames += available;
   header.rxFrames += available;
-  Interface.at(interfaceSlot).rxFrames += available;
-  Interface.at(interfaceSlot).rxBytes += bytes;
+  owner.rxFrames += available;
+  owner.rxBytes += bytes;
+}
+
+/**
+ * The frame that an RX descriptor names, or NO_FRAME. The kernel wrote it, but the region may be
+ * damaged: checked before use as an offset.
+ */
+function frameOf(entry: usize): u32 {
+  const header = RegionHeader.get();
+  const frame = load<u64>(entry) >> <u64>header.frameShift;
+  const start = load<u32>(entry) & (header.frameBytes - 1);
+  const isInside = load<u32>(entry, 8) <= header.frameBytes - start;
+  return frame < <u64>header.frameCount && isInside ? <u32>frame : NO_FRAME;
 }
 
 /** One Ethernet frame. True if a socket keeps the frame. */
@@ -113,10 +131,4 @@ function ipv4Input(at: usize, available: u32, frame: u32, interfaceSlot: u32, no
   }
   header.rxDropProtocol += 1;
   return false;
-}
-
-/** Sources that no host may send from, RFC 1122 3.2.1.3: 0/8, 127/8, multicast, class E. */
-function isMartian(sourceNet: u32): bool {
-  const first = sourceNet & 0xff;
-  return first == 0 || first == 127 || first >= 224;
 }

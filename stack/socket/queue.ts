@@ -1,5 +1,6 @@
 // A socket's receive queue: frames linked through their records, in order of arrival.
 
+import { DATAGRAM_OVERHEAD_BYTES } from "../config";
 import { storeRelease32 } from "../host";
 import { FrameMeta, FrameState, giveFrame } from "../region/frames";
 import { RegionHeader } from "../region/header";
@@ -14,7 +15,13 @@ function publishCount(socket: Socket, count: u32): void {
  * Appends a frame whose record is filled in, and wakes who waits for it. The state is written
  * first: a frame that was not linked when its owner died is found by it (region/recover.ts).
  */
-export function enqueue(socket: Socket, index: u32, meta: FrameMeta, frame: u32): void {
+export function enqueue(
+  socket: Socket,
+  index: u32,
+  meta: FrameMeta,
+  frame: u32,
+  payloadBytes: u32,
+): void {
   meta.socket = index;
   meta.next = 0;
   meta.state = <u8>FrameState.Queued;
@@ -22,7 +29,7 @@ export function enqueue(socket: Socket, index: u32, meta: FrameMeta, frame: u32)
   if (tail == 0) socket.receiveHead = frame + 1;
   else FrameMeta.at(tail - 1).next = frame + 1;
   socket.receiveTail = frame + 1;
-  socket.receiveBytes += meta.chargedBytes;
+  socket.receiveBytes += payloadBytes + DATAGRAM_OVERHEAD_BYTES;
   socket.arrivals += 1;
   publishCount(socket, socket.receiveCount + 1);
   notifySocket(index);

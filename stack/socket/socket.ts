@@ -120,6 +120,11 @@ export class Socket {
     return load<u32>(changetype<usize>(this), offsetof<Socket>("localPortNet"));
   }
 
+  /** As Linux's __udp_enqueue_schedule_skb: one is let in while the buffer is not yet full. */
+  get hasReceiveRoom(): bool {
+    return this.receiveBytes <= this.receiveBufferBytes;
+  }
+
   static at(index: u32): Socket {
     return changetype<Socket>(<usize>(RegionHeader.get().socketsOffset + index * SOCKET_BYTES));
   }

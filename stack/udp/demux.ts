@@ -72,6 +72,26 @@ export function hasTwin(index: u32): bool {
   return false;
 }
 
+/**
+ * The socket that the IPv4 datagram is for if it is alone in its chain and not bound to an
+ * interface, which is the rule; 0 if demuxLookup has to tell. `portsNet` has the local port in its
+ * lower, the remote port in its upper half.
+ */
+export function demuxAlone(localLo: u64, remoteLo: u64, portsNet: u32, protocol: u32): u32 {
+  const localPortNet = portsNet & 0xffff;
+  const head = load<u32>(chainOf(0, localLo, localPortNet, protocol));
+  // Where the chain is empty this is socket 0, which is never in use.
+  const socket = Socket.at(head);
+  if ((socket.demuxNext | socket.ifindex) != 0) return 0;
+  if (socket.localLo != localLo || (socket.localHi | socket.remoteHi) != 0) return 0;
+  if (<u32>socket.protocol != protocol) return 0;
+  if (socket.state == <u8>SocketState.Connected) {
+    return socket.portsNet == portsNet && socket.remoteLo == remoteLo ? head : 0;
+  }
+  if (socket.state != <u8>SocketState.Bound) return 0;
+  return <u32>socket.localPortNet == localPortNet ? head : 0;
+}
+
 /** The socket for a datagram, or 0. Linux's __udp4_lib_lookup is the model. */
 export function demuxLookup(
   localHi: u64,
@@ -99,6 +119,7 @@ export function demuxLookup(
   return any != 0 && isLocal(localHi, localLo) ? any : 0;
 }
 
+/** The best socket of the chain of one local address and port. */
 function lookupChain(
   hi: u64,
   lo: u64,
@@ -110,37 +131,6 @@ function lookupChain(
   ifindex: u32,
 ): u32 {
   const head = load<u32>(chainOf(hi, lo, portNet, protocol));
-  if (head == 0) return 0;
-  if (Socket.at(head).demuxNext != 0) {
-    return searchChain(head, hi, lo, portNet, remoteHi, remoteLo, remotePortNet, protocol, ifindex);
-  }
-  // A socket alone in its chain, which is the rule: no comparison, no group.
-  const socket = Socket.at(head);
-  if (!isAt(socket, hi, lo, portNet, protocol)) return 0;
-  return score(socket, remoteHi, remoteLo, remotePortNet, ifindex) != 0 ? head : 0;
-}
-
-function isAt(socket: Socket, hi: u64, lo: u64, portNet: u32, protocol: u32): bool {
-  return (
-    socket.localLo == lo &&
-    socket.localHi == hi &&
-    <u32>socket.localPortNet == portNet &&
-    <u32>socket.protocol == protocol
-  );
-}
-
-/** The best of several sockets in one chain. */
-function searchChain(
-  head: u32,
-  hi: u64,
-  lo: u64,
-  portNet: u32,
-  remoteHi: u64,
-  remoteLo: u64,
-  remotePortNet: u32,
-  protocol: u32,
-  ifindex: u32,
-): u32 {
   let best: u32 = 0;
   let bestScore: u32 = 0;
   let at = head;
@@ -163,6 +153,15 @@ function searchChain(
   }
   const flow = mix(foldAddress(remoteHi, remoteLo), remotePortNet ^ (portNet << 16));
   return selectReusePort(head, best, flow);
+}
+
+function isAt(socket: Socket, hi: u64, lo: u64, portNet: u32, protocol: u32): bool {
+  return (
+    socket.localLo == lo &&
+    socket.localHi == hi &&
+    <u32>socket.localPortNet == portNet &&
+    <u32>socket.protocol == protocol
+  );
 }
 
 /** 0 if the socket does not take datagrams from there; more for the more specific. */

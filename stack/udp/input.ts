@@ -1,7 +1,7 @@
 // UDP input, RFC 768: from a validated IPv4 packet to a socket's queue.
 
 import { mappedLow } from "../base/address";
-import { foldSum, sumBytes } from "../base/checksum";
+import { isSumRight, sumBytes } from "../base/checksum";
 import { RESERVED_FRAMES } from "../config";
 import { InterfaceFlag } from "../link/interface";
 import { Interface } from "../link/interface";
@@ -34,18 +34,18 @@ export function udpInput(
   const udp = changetype<UdpHeader>(at);
   const entry = Interface.at(interfaceSlot);
   const length = udp.length;
-  if (!checksumHolds(ip, udp, at, length, entry.flags)) {
+  const pseudo = pseudoHeaderSum(ip, PROTOCOL_UDP, length);
+  const isVirtual = (entry.flags & InterfaceFlag.Virtual) != 0;
+  if (!isChecksumRight(udp, length, pseudo, isVirtual)) {
     header.rxDropUdpChecksum += 1;
     return false;
   }
-  const remoteLo = mappedLow(ip.sourceNet);
-  const localLo = mappedLow(ip.destinationNet);
   const index = demuxLookup(
     0,
-    localLo,
+    mappedLow(ip.destinationNet),
     <u32>udp.destinationPortNet,
     0,
-    remoteLo,
+    mappedLow(ip.sourceNet),
     <u32>udp.sourcePortNet,
     PROTOCOL_UDP,
     entry.ifindex,
@@ -55,8 +55,7 @@ export function udpInput(
     return false;
   }
   const socket = Socket.at(index);
-  // As Linux's __udp_enqueue_schedule_skb: a datagram is let in while the buffer is not yet full.
-  if (socket.receiveBytes > socket.receiveBufferBytes) {
+  if (!socket.hasReceiveRoom) {
     socket.drops += 1;
     header.rxDropQueueFull += 1;
     return false;
@@ -66,39 +65,51 @@ export function udpInput(
     header.rxDropNoFrames += 1;
     return false;
   }
-  const payloadBytes = length - UDP_HEADER_BYTES;
+  queueDatagram(socket, index, frame, ip, udp, length - UDP_HEADER_BYTES, interfaceSlot, now);
+  return true;
+}
+
+/** Fills the frame's record in and puts it on the socket's queue. */
+export function queueDatagram(
+  socket: Socket,
+  index: u32,
+  frame: u32,
+  ip: Ipv4Header,
+  udp: UdpHeader,
+  payloadBytes: u32,
+  interfaceSlot: u32,
+  now: u64,
+): void {
   const meta = FrameMeta.at(frame);
   meta.arrivalNanos = now;
   meta.sourceHi = 0;
-  meta.sourceLo = remoteLo;
+  meta.sourceLo = mappedLow(ip.sourceNet);
   meta.destinationHi = 0;
-  meta.destinationLo = localLo;
-  meta.payloadOffset = <u32>at + UDP_HEADER_BYTES;
+  meta.destinationLo = mappedLow(ip.destinationNet);
+  meta.payloadOffset = <u32>changetype<usize>(udp) + UDP_HEADER_BYTES;
   meta.payloadBytes = <u16>payloadBytes;
   meta.sourcePortNet = udp.sourcePortNet;
   meta.interfaceSlot = <u8>interfaceSlot;
   meta.ttl = ip.ttl;
   meta.tos = ip.tos;
-  enqueue(socket, index, meta, frame);
+  enqueue(socket, index, meta, frame, payloadBytes);
+  const header = RegionHeader.get();
   header.rxDatagrams += 1;
-  header.rxDatagramBytes += payloadBytes;
-  return true;
+  header.rxDatagramBytes += <u64>payloadBytes;
 }
 
 /**
  * RFC 768: 0 means that the sender computed none. On veth and tap the sender's kernel may leave
  * the pseudo header's sum in the field, to be finished by hardware that is not there.
  */
-function checksumHolds(
-  ip: Ipv4Header,
+export function isChecksumRight(
   udp: UdpHeader,
-  at: usize,
-  length: u32,
-  interfaceFlags: u32,
+  lengthBytes: u32,
+  pseudoSum: u64,
+  isVirtual: bool,
 ): bool {
-  const found = <u32>udp.checksumNet;
+  const found = <u64>udp.checksumNet;
   if (found == 0) return true;
-  const pseudo = pseudoHeaderSum(ip, PROTOCOL_UDP, length);
-  if ((interfaceFlags & InterfaceFlag.Virtual) != 0 && found == foldSum(pseudo)) return true;
-  return foldSum(sumBytes(at, length, pseudo)) == 0xffff;
+  if (isVirtual && isSumRight(pseudoSum + 0xffff - found)) return true;
+  return isSumRight(sumBytes(changetype<usize>(udp), lengthBytes, pseudoSum));
 }
