@@ -98,10 +98,30 @@ static void put_controls(struct msghdr *message, uint32_t flags, const struct Fr
   message->msg_controllen = used;
 }
 
-static ssize_t deliver(struct msghdr *message, int flags, uint32_t options,
+/* Where a receive call begins in the datagram, and what SO_PEEK_OFF becomes by it. */
+static uint32_t begin_at(const struct Receiving *receiving, uint32_t bytes) {
+  struct Endpoint *endpoint = receiving->endpoint;
+  if (LIKELY(endpoint->peekOffset == 0)) return 0;
+  uint32_t offset = endpoint->peekOffset - 1;
+  if ((receiving->flags & MSG_PEEK) == 0) {
+    endpoint->peekOffset = 1 + (offset > bytes ? offset - bytes : 0);
+    return 0;
+  }
+  size_t room = 0;
+  const struct msghdr *message = receiving->message;
+  for (size_t i = 0; i < message->msg_iovlen; i++) room += message->msg_iov[i].iov_len;
+  if (offset > bytes) offset = bytes;
+  endpoint->peekOffset = 1 + offset + (uint32_t)(room < bytes - offset ? room : bytes - offset);
+  return offset;
+}
+
+static ssize_t deliver(const struct Receiving *receiving, uint32_t options,
                        const struct FrameMeta *meta) {
-  ssize_t bytes = meta->payloadBytes;
-  ssize_t copied = scatter(message, region_at(meta->payloadOffset), (size_t)bytes);
+  struct msghdr *message = receiving->message;
+  int flags = receiving->flags;
+  uint32_t skip = begin_at(receiving, meta->payloadBytes);
+  ssize_t bytes = (ssize_t)(meta->payloadBytes - skip);
+  ssize_t copied = scatter(message, region_at(meta->payloadOffset + skip), (size_t)bytes);
   if (copied < 0) return copied;
   if (message->msg_name != NULL) {
     if (is_nowhere(message->msg_name)) return -EFAULT;
@@ -129,8 +149,7 @@ static bool take_from_stack(struct Receiving *receiving, bool has, uint64_t now)
   if (LIKELY(socket->sequence == receiving->endpoint->sequence)) {
     uint32_t at = w2c_stack_udpPeek(stack, receiving->endpoint->index);
     if (at != 0 && socket->error == 0) {
-      receiving->result =
-          deliver(receiving->message, receiving->flags, socket->flags, region_at(at));
+      receiving->result = deliver(receiving, socket->flags, region_at(at));
       if ((receiving->flags & MSG_PEEK) == 0) {
         w2c_stack_udpConsume(stack, receiving->endpoint->index);
       }

@@ -83,6 +83,8 @@ struct Endpoint {
   uint32_t arrivalsSeen;
   uint64_t twinHotUntil;
   uint64_t twinAskedNanos;
+  /* SO_PEEK_OFF + 1 for what is still queued in the stack; 0 while it is off. */
+  uint32_t peekOffset;
   /* Sends that found no room: EPOLLET's edge for EPOLLOUT. */
   uint32_t blockedSends;
   uint32_t sends;

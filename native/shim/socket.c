@@ -391,6 +391,9 @@ int shim_setsockopt(int fd, int level, int name, const void *value, socklen_t by
   const struct Option *option = find_option(level, name);
   if (result != 0 || option == NULL || endpoint->released) return result;
   int saved = errno;
+  if (level == SOL_SOCKET && name == SO_PEEK_OFF) {
+    endpoint->peekOffset = (uint32_t)get_int(fd, level, name) + 1;
+  }
   bool set = bytes < sizeof(int) || *(const int *)value != 0;
   if (option->action == KERNEL || (option->action == KERNEL_IF_SET && set)) {
     socket_release(fd, endpoint, option->text);
