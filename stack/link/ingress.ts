@@ -4,14 +4,14 @@
 
 import { isSumRight, sumBytes } from "../base/checksum";
 import { RESERVED_FRAMES, RX_RING_ENTRIES } from "../config";
-import { availableFrames, FrameMeta, FrameState, giveFrame, NO_FRAME } from "../region/frames";
+import { availableFrames, FrameMeta, FrameState, giveFrame } from "../region/frames";
 import { RegionHeader } from "../region/header";
 import { udpInput } from "../udp/input";
 import { plainInput } from "../udp/plain-input";
 import { ETHERNET_HEADER_BYTES, ETHERTYPE_IPV4_NET, EthernetHeader } from "../wire/ethernet";
 import { Ipv4Header, PROTOCOL_ICMP, PROTOCOL_UDP } from "../wire/ipv4";
 import { icmpInput } from "./icmp-input";
-import { Interface, InterfaceFlag } from "./interface";
+import { Interface } from "./interface";
 import { isMartian } from "./martian";
 import { Queue, Ring } from "./queue";
 import { DESCRIPTOR_BYTES } from "./xsk-ring";
@@ -25,51 +25,62 @@ export function drainQueueRing(slot: u32, available: u32, now: u64): void {
   const from = ring.consumerIndex;
   const interfaceSlot = queue.interfaceSlot;
   const owner = Interface.at(interfaceSlot);
-  const ifindex = owner.ifindex;
   const mac = owner.mac;
-  const isVirtual = (owner.flags & InterfaceFlag.Virtual) != 0;
   // Nothing in the loop takes frames from the pool, so that one look at it serves all.
   const isPoolLow = availableFrames() <= RESERVED_FRAMES;
   let bytes: u64 = 0;
-  let taken: u32 = 0;
+  let plain: u32 = 0;
   for (let n: u32 = 0; n < available; n++) {
     const entry = entries + <usize>(((from + n) & (RX_RING_ENTRIES - 1)) * DESCRIPTOR_BYTES);
-    const length = load<u32>(entry, 8);
-    bytes += <u64>length;
-    const frame = frameOf(entry);
-    // A frame stays in state Fill until a socket or the pool has it: who dies here loses nothing.
-    if (frame == NO_FRAME || FrameMeta.at(frame).state != <u8>FrameState.Fill) {
-      header.rxDropDescriptor += 1;
-      continue;
-    }
-    taken += 1;
-    const at = <usize>(header.framePoolOffset + load<u32>(entry));
-    if (!isPoolLow && plainInput(at, length, frame, interfaceSlot, ifindex, mac, isVirtual, now)) {
-      continue;
-    }
-    if (!frameInput(at, length, frame, interfaceSlot, now)) {
-      owner.rxDrops += 1;
-      giveFrame(frame);
+    bytes += <u64>load<u32>(entry, 8);
+    if (isPoolLow) {
+      entryInput(queue, entry, now);
+    } else if (plainInput(entry, interfaceSlot, mac, now)) {
+      plain += 1;
+    } else {
+      entryInput(queue, entry, now);
     }
   }
   ring.publishConsumer(from + available);
-  queue.posted -= taken;
+  queue.posted -= plain;
   queue.rxFrames += available;
   header.rxFrames += available;
+  header.rxDatagrams += plain;
   owner.rxFrames += available;
   owner.rxBytes += bytes;
 }
 
 /**
- * The frame that an RX descriptor names, or NO_FRAME. The kernel wrote it, but the region may be
- * damaged: checked before use as an offset.
+ * True if an RX descriptor names memory inside a frame that was given to the kernel to receive
+ * into. The kernel wrote it, but the region may be damaged: checked before use as an offset.
  */
-function frameOf(entry: usize): u32 {
+export function isReceived(entry: usize): bool {
   const header = RegionHeader.get();
   const frame = load<u64>(entry) >> <u64>header.frameShift;
   const start = load<u32>(entry) & (header.frameBytes - 1);
-  const isInside = load<u32>(entry, 8) <= header.frameBytes - start;
-  return frame < <u64>header.frameCount && isInside ? <u32>frame : NO_FRAME;
+  return (
+    frame < <u64>header.frameCount &&
+    load<u32>(entry, 8) <= header.frameBytes - start &&
+    FrameMeta.at(<u32>frame).state == <u8>FrameState.Fill
+  );
+}
+
+/** Handles one entry of the RX ring, whatever it is. */
+function entryInput(queue: Queue, entry: usize, now: u64): void {
+  const header = RegionHeader.get();
+  if (!isReceived(entry)) {
+    header.rxDropDescriptor += 1;
+    return;
+  }
+  const address = load<u32>(entry);
+  const frame = address >> header.frameShift;
+  const at = <usize>(header.framePoolOffset + address);
+  // It stays in state Fill until a socket or the pool has it: who dies here loses nothing.
+  queue.posted -= 1;
+  if (!frameInput(at, load<u32>(entry, 8), frame, queue.interfaceSlot, now)) {
+    Interface.at(queue.interfaceSlot).rxDrops += 1;
+    giveFrame(frame);
+  }
 }
 
 /** One Ethernet frame. True if a socket keeps the frame. */

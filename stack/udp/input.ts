@@ -35,17 +35,18 @@ export function udpInput(
   const entry = Interface.at(interfaceSlot);
   const length = udp.length;
   const pseudo = pseudoHeaderSum(ip, PROTOCOL_UDP, length);
-  const isVirtual = (entry.flags & InterfaceFlag.Virtual) != 0;
-  if (!isChecksumRight(udp, length, pseudo, isVirtual)) {
+  if (!isChecksumRight(udp, length, pseudo, interfaceSlot)) {
     header.rxDropUdpChecksum += 1;
     return false;
   }
+  const remoteLo = mappedLow(ip.sourceNet);
+  const localLo = mappedLow(ip.destinationNet);
   const index = demuxLookup(
     0,
-    mappedLow(ip.destinationNet),
+    localLo,
     <u32>udp.destinationPortNet,
     0,
-    mappedLow(ip.sourceNet),
+    remoteLo,
     <u32>udp.sourcePortNet,
     PROTOCOL_UDP,
     entry.ifindex,
@@ -65,37 +66,23 @@ export function udpInput(
     header.rxDropNoFrames += 1;
     return false;
   }
-  queueDatagram(socket, index, frame, ip, udp, length - UDP_HEADER_BYTES, interfaceSlot, now);
-  return true;
-}
-
-/** Fills the frame's record in and puts it on the socket's queue. */
-export function queueDatagram(
-  socket: Socket,
-  index: u32,
-  frame: u32,
-  ip: Ipv4Header,
-  udp: UdpHeader,
-  payloadBytes: u32,
-  interfaceSlot: u32,
-  now: u64,
-): void {
+  const payloadBytes = length - UDP_HEADER_BYTES;
   const meta = FrameMeta.at(frame);
   meta.arrivalNanos = now;
   meta.sourceHi = 0;
-  meta.sourceLo = mappedLow(ip.sourceNet);
+  meta.sourceLo = remoteLo;
   meta.destinationHi = 0;
-  meta.destinationLo = mappedLow(ip.destinationNet);
-  meta.payloadOffset = <u32>changetype<usize>(udp) + UDP_HEADER_BYTES;
+  meta.destinationLo = localLo;
+  meta.payloadOffset = <u32>at + UDP_HEADER_BYTES;
   meta.payloadBytes = <u16>payloadBytes;
   meta.sourcePortNet = udp.sourcePortNet;
   meta.interfaceSlot = <u8>interfaceSlot;
   meta.ttl = ip.ttl;
   meta.tos = ip.tos;
   enqueue(socket, index, meta, frame, payloadBytes);
-  const header = RegionHeader.get();
   header.rxDatagrams += 1;
   header.rxDatagramBytes += <u64>payloadBytes;
+  return true;
 }
 
 /**
@@ -106,10 +93,11 @@ export function isChecksumRight(
   udp: UdpHeader,
   lengthBytes: u32,
   pseudoSum: u64,
-  isVirtual: bool,
+  interfaceSlot: u32,
 ): bool {
   const found = <u64>udp.checksumNet;
   if (found == 0) return true;
+  const isVirtual = (Interface.at(interfaceSlot).flags & InterfaceFlag.Virtual) != 0;
   if (isVirtual && isSumRight(pseudoSum + 0xffff - found)) return true;
   return isSumRight(sumBytes(changetype<usize>(udp), lengthBytes, pseudoSum));
 }

@@ -4,32 +4,31 @@
 
 import { mappedLow } from "../base/address";
 import { isSumRight } from "../base/checksum";
+import { isReceived } from "../link/ingress";
+import { Interface } from "../link/interface";
 import { isMartian } from "../link/martian";
 import { FrameMeta } from "../region/frames";
+import { RegionHeader } from "../region/header";
+import { enqueue } from "../socket/queue";
 import { Socket } from "../socket/socket";
 import { ETHERNET_HEADER_BYTES } from "../wire/ethernet";
-import { IPV4_MIN_HEADER_BYTES, Ipv4Header, PROTOCOL_UDP } from "../wire/ipv4";
+import { IPV4_MIN_HEADER_BYTES, PROTOCOL_UDP } from "../wire/ipv4";
 import { UDP_HEADER_BYTES, UdpHeader } from "../wire/udp";
-import { UdpFrame } from "../wire/udp-frame";
+import { UDP_FRAME_HEADER_BYTES, UdpFrame } from "../wire/udp-frame";
 import { demuxAlone, demuxLookup } from "./demux";
-import { isChecksumRight, queueDatagram } from "./input";
+import { isChecksumRight } from "./input";
 
 /**
- * True if the frame of `length` bytes at `at` is in a socket's queue now; false if it is not plain,
- * or not for a socket with room: nothing is changed then.
- * Preconditions: the frame lies inside its pool slot; the pool is not low.
+ * True if the frame that the RX descriptor at `entry` names is in a socket's queue now; false, and
+ * nothing changed, if it is not plain or not for a socket with room.
+ * Precondition: the pool is not low.
  */
-export function plainInput(
-  at: usize,
-  length: u32,
-  frame: u32,
-  interfaceSlot: u32,
-  ifindex: u32,
-  mac: u64,
-  isVirtual: bool,
-  now: u64,
-): bool {
-  if (!UdpFrame.fits(length)) return false;
+export function plainInput(entry: usize, interfaceSlot: u32, mac: u64, now: u64): bool {
+  const header = RegionHeader.get();
+  const length = load<u32>(entry, 8);
+  if (!UdpFrame.fits(length) || !inline.always(isReceived(entry))) return false;
+  const address = load<u32>(entry);
+  const at = <usize>(header.framePoolOffset + address);
   const headers = changetype<UdpFrame>(at);
   if (headers.destinationMac != mac || !headers.isPlainIpv4) return false;
   const udpBytes = headers.udpLength;
@@ -41,7 +40,7 @@ export function plainInput(
   if (!isSumRight(headers.ipv4Sum)) return false;
   const udpAt = at + <usize>(ETHERNET_HEADER_BYTES + IPV4_MIN_HEADER_BYTES);
   const udp = changetype<UdpHeader>(udpAt);
-  if (!inline.always(isChecksumRight(udp, udpBytes, headers.pseudoHeaderSum, isVirtual))) {
+  if (!inline.always(isChecksumRight(udp, udpBytes, headers.pseudoHeaderSum, interfaceSlot))) {
     return false;
   }
   const localLo = mappedLow(headers.destinationNet);
@@ -59,15 +58,26 @@ export function plainInput(
       remoteLo,
       remotePortNet,
       PROTOCOL_UDP,
-      ifindex,
+      Interface.at(interfaceSlot).ifindex,
     );
     if (index == 0) return false;
   }
   const socket = Socket.at(index);
   if (!socket.hasReceiveRoom) return false;
-  const ip = changetype<Ipv4Header>(at + <usize>ETHERNET_HEADER_BYTES);
-  inline.always(
-    queueDatagram(socket, index, frame, ip, udp, udpBytes - UDP_HEADER_BYTES, interfaceSlot, now),
-  );
+  const frame = address >> header.frameShift;
+  const meta = FrameMeta.at(frame);
+  meta.arrivalNanos = now;
+  meta.sourceHi = 0;
+  meta.sourceLo = remoteLo;
+  meta.destinationHi = 0;
+  meta.destinationLo = localLo;
+  meta.payloadOffset = <u32>at + UDP_FRAME_HEADER_BYTES;
+  meta.payloadBytes = <u16>(udpBytes - UDP_HEADER_BYTES);
+  meta.sourcePortNet = <u16>(portsNet >> 16);
+  meta.interfaceSlot = <u8>interfaceSlot;
+  meta.ttl = headers.ttl;
+  meta.tos = headers.tos;
+  enqueue(socket, index, meta, frame, udpBytes - UDP_HEADER_BYTES);
+  header.rxDatagramBytes += <u64>(udpBytes - UDP_HEADER_BYTES);
   return true;
 }
