@@ -270,7 +270,9 @@ bool socket_accelerate(int fd, struct Endpoint *endpoint) {
   } else {
     if (process.debug) say("fd %d stays on the kernel: %s", fd, why);
     endpoint->released = true;
-    if (endpoint->references == 1) fd_make_plain(fd);
+    /* Without a stack, and unless the program may ask, the library has no more to do with it. */
+    bool mayAsk = process.joined || endpoint->disabled;
+    if (endpoint->references == 1 && !mayAsk) fd_make_plain(fd);
   }
   errno = saved;
   return why == NULL;
