@@ -1,10 +1,10 @@
 // Send-buffer accounting: a frame that is being sent is charged to its socket until the kernel
 // gives it back (SO_SNDBUF, socket(7)).
 
-import { DATAGRAM_OVERHEAD_BYTES } from "../config";
+import { DATAGRAM_OVERHEAD_BYTES, MAX_SOCKETS } from "../config";
 import { FrameMeta, FrameState } from "../region/frames";
 import { notifySocket } from "../wait/waiter";
-import { isSocket, Socket } from "./socket";
+import { Socket } from "./socket";
 
 /** Holds a frame, and notes in it who sends how much. The sequence tells a reused slot apart. */
 export function markSender(meta: FrameMeta, socket: Socket, index: u32, payloadBytes: u32): void {
@@ -21,8 +21,9 @@ export function chargeSend(socket: Socket, payloadBytes: u32): void {
 
 export function releaseSendCharge(meta: FrameMeta): void {
   const index = meta.socket;
-  if (!isSocket(index)) return;
+  if (index >= MAX_SOCKETS) return;
   const socket = Socket.at(index);
+  // A slot that is used again has another; what a free one is charged means nothing.
   if (socket.sequence != meta.sourceLo) return;
   const wasFull = socket.sendBytes >= socket.sendBufferBytes;
   socket.sendBytes -= min<u32>(meta.chargedBytes, socket.sendBytes);

@@ -98,6 +98,7 @@ export class Socket {
   protocol: u8;
   /** A SocketState. */
   state: u8;
+  /** Read together by ttlAndTos. */
   ttl: u8;
   tos: u8;
   /** SocketFlag bits. */
@@ -115,9 +116,21 @@ export class Socket {
   demuxNext: u32;
   cookieNext: u32;
 
+  /** The IPv4 addresses of v4-mapped ones. */
+  get localNet(): u32 {
+    return load<u32>(changetype<usize>(this), offsetof<Socket>("localLo") + 4);
+  }
+  get remoteNet(): u32 {
+    return load<u32>(changetype<usize>(this), offsetof<Socket>("remoteLo") + 4);
+  }
+
   /** Both ports as a datagram that it sends has them: local in the lower, remote in the upper half. */
   get portsNet(): u32 {
     return load<u32>(changetype<usize>(this), offsetof<Socket>("localPortNet"));
+  }
+
+  get ttlAndTos(): u32 {
+    return <u32>load<u16>(changetype<usize>(this), offsetof<Socket>("ttl"));
   }
 
   /** As Linux's __udp_enqueue_schedule_skb: one is let in while the buffer is not yet full. */

@@ -34,20 +34,10 @@ export function reserveDatagram(
 ): i32 {
   const header = RegionHeader.get();
   const socket = Socket.at(index);
-  let at: u32 = 0;
-  let portsNet = socket.portsNet;
-  let remoteNet = mappedToNet(socket.remoteLo);
-  let sourceNet = mappedToNet(socket.localLo);
-  if (remotePortNet == 0 && isWildcard(sourceHi, sourceLo)) {
-    if (socket.state == <u8>SocketState.Connected) at = connectedDestination(socket);
-  } else {
-    at = destinationFor(socket, remoteHi, remoteLo, remotePortNet, sourceHi, sourceLo);
-    if (at != 0) sourceNet = sourceFor(socket, Destination.at(at - 1), sourceHi, sourceLo);
-    if (remotePortNet != 0) {
-      portsNet = <u32>socket.localPortNet | (remotePortNet << 16);
-      remoteNet = mappedToNet(remoteLo);
-    }
-  }
+  const isPlain = (sourceHi | sourceLo | <u64>remotePortNet) == 0;
+  const at = isPlain
+    ? connectedDestination(socket)
+    : destinationFor(socket, remoteHi, remoteLo, remotePortNet, sourceHi, sourceLo);
   if (at == 0) return viaKernel(socket);
   const entry = Destination.at(at - 1);
   if (!isUsable(entry)) return viaKernel(socket);
@@ -67,16 +57,18 @@ export function reserveDatagram(
   const meta = FrameMeta.at(frame);
   markSender(meta, socket, index, lengthBytes);
   const start = frameOffset(frame) + TX_HEADROOM_BYTES - UDP_FRAME_HEADER_BYTES;
-  changetype<UdpFrame>(<usize>start).write(
-    entry.frameStart0,
-    entry.frameStart8,
-    <u32>socket.tos,
-    <u32>socket.ttl,
-    sourceNet,
-    remoteNet,
-    portsNet,
-    lengthBytes,
-  );
+  const frameAt = changetype<UdpFrame>(<usize>start);
+  if (isPlain) {
+    frameAt.writeFlow(socket.localNet, socket.remoteNet, socket.portsNet);
+  } else {
+    const isToPeer = remotePortNet == 0;
+    frameAt.writeFlow(
+      sourceFor(socket, entry, sourceHi, sourceLo),
+      isToPeer ? socket.remoteNet : mappedToNet(remoteLo),
+      isToPeer ? socket.portsNet : <u32>socket.localPortNet | (remotePortNet << 16),
+    );
+  }
+  frameAt.writeRest(entry.frameStart0, entry.frameStart8, socket.ttlAndTos, lengthBytes);
   header.reservedFrame = frame + 1;
   header.reservedQueue = queue;
   header.reservedStart = start;
@@ -125,8 +117,9 @@ function isPlaced(socket: Socket): bool {
   return socket.state == <u8>SocketState.Bound || socket.state == <u8>SocketState.Connected;
 }
 
-/** Index + 1 of the connected peer's destination, which the socket remembers. */
+/** Index + 1 of the connected peer's destination, which the socket remembers; 0 without a peer. */
 function connectedDestination(socket: Socket): u32 {
+  if (socket.state != <u8>SocketState.Connected) return 0;
   const known = socket.destination;
   if (known != 0 && Destination.at(known - 1).generation == socket.destinationGeneration) {
     return known;

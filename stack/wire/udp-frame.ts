@@ -12,8 +12,12 @@ export const UDP_FRAME_HEADER_BYTES: u32 =
 
 const TYPE: usize = 12;
 const IPV4: usize = 14;
-const FRAGMENT: usize = 18;
-const PROTOCOL: usize = 22;
+const TOS: usize = 15;
+const LENGTH: usize = 16;
+const IDENTIFICATION: usize = 18;
+const FRAGMENT: usize = 20;
+const TTL: usize = 22;
+const PROTOCOL: usize = 23;
 const IPV4_CHECKSUM: usize = 24;
 const ADDRESSES: usize = 26;
 const PORTS: usize = 34;
@@ -22,7 +26,7 @@ const UDP_CHECKSUM: usize = 40;
 
 /** Ether type IPv4, version 4, five words of header. */
 const PLAIN_IPV4: u32 = 0x450008;
-const DONT_FRAGMENT_NET: u64 = 0x0040;
+const DONT_FRAGMENT_NET: u32 = 0x0040;
 /** More-fragments and the offset in the word that begins with the identification. */
 const FRAGMENT_MASK: u32 = 0xff3f0000;
 
@@ -47,16 +51,16 @@ export class UdpFrame {
     return (load<u32>(changetype<usize>(this), TYPE) & 0xffffff) == PLAIN_IPV4;
   }
   get isFragment(): bool {
-    return (load<u32>(changetype<usize>(this), FRAGMENT) & FRAGMENT_MASK) != 0;
+    return (load<u32>(changetype<usize>(this), IDENTIFICATION) & FRAGMENT_MASK) != 0;
   }
   get protocol(): u32 {
-    return <u32>load<u8>(changetype<usize>(this), PROTOCOL + 1);
+    return <u32>load<u8>(changetype<usize>(this), PROTOCOL);
   }
   get ttl(): u8 {
-    return load<u8>(changetype<usize>(this), PROTOCOL);
+    return load<u8>(changetype<usize>(this), TTL);
   }
   get tos(): u8 {
-    return load<u8>(changetype<usize>(this), IPV4 + 1);
+    return load<u8>(changetype<usize>(this), TOS);
   }
   /** Length of the IPv4 packet. */
   get totalLength(): u32 {
@@ -86,8 +90,8 @@ export class UdpFrame {
   /** The sum of the IPv4 header, as of base/checksum.ts. */
   get ipv4Sum(): u64 {
     const at = changetype<usize>(this);
-    const first = <u64>load<u32>(at, IPV4) + <u64>load<u32>(at, FRAGMENT);
-    return first + <u64>load<u32>(at, PROTOCOL) + this.addressSum;
+    const first = <u64>load<u32>(at, IPV4) + <u64>load<u32>(at, IDENTIFICATION);
+    return first + <u64>load<u32>(at, TTL) + this.addressSum;
   }
   get addressSum(): u64 {
     return <u64>this.sourceNet + <u64>this.destinationNet;
@@ -116,33 +120,33 @@ export class UdpFrame {
     store<u16>(at, <u16>(sum == 0 ? 0xffff : sum), UDP_CHECKSUM);
   }
 
+  /** Writes the addresses and the ports. */
+  writeFlow(sourceNet: u32, destinationNet: u32, portsNet: u32): void {
+    const at = changetype<usize>(this);
+    store<u32>(at, sourceNet, ADDRESSES);
+    store<u32>(at, destinationNet, ADDRESSES + 4);
+    store<u32>(at, portsNet, PORTS);
+  }
+
   /**
-   * Writes the headers of an unfragmented datagram: identification 0 with don't-fragment is an
-   * atomic datagram (RFC 6864 section 4.1). Only the UDP checksum is left to do.
+   * Writes the headers of an unfragmented datagram around the flow: identification 0 with
+   * don't-fragment is an atomic datagram (RFC 6864 section 4.1). The UDP checksum is left to do.
+   * `ttlAndTos` has the time to live in its lower, the type of service in its upper byte.
    */
-  write(
-    start0: u64,
-    start8: u64,
-    tos: u32,
-    ttl: u32,
-    sourceNet: u32,
-    destinationNet: u32,
-    portsNet: u32,
-    payloadBytes: u32,
-  ): void {
+  writeRest(start0: u64, start8: u64, ttlAndTos: u32, payloadBytes: u32): void {
     const at = changetype<usize>(this);
     const udpBytes = payloadBytes + UDP_HEADER_BYTES;
-    const udpLengthNet = bswap<u32>(udpBytes) >> 16;
     const totalLengthNet = bswap<u32>(udpBytes + IPV4_MIN_HEADER_BYTES) >> 16;
-    const hop = ttl | (PROTOCOL_UDP << 8);
-    const addresses = <u64>sourceNet | ((<u64>destinationNet) << 32);
     store<u64>(at, start0);
-    store<u64>(at, start8 | ((<u64>tos) << 56), 8);
-    store<u64>(at, <u64>totalLengthNet | (DONT_FRAGMENT_NET << 32) | ((<u64>hop) << 48), 16);
-    store<u64>(at, addresses, ADDRESSES);
-    store<u64>(at, <u64>portsNet | ((<u64>udpLengthNet) << 32), PORTS);
-    const words = 0x45 + (tos << 8) + totalLengthNet + <u32>DONT_FRAGMENT_NET + hop;
-    const sum = <u64>words + <u64>sourceNet + <u64>destinationNet;
-    store<u16>(at, <u16>~foldSum(sum), IPV4_CHECKSUM);
+    store<u64>(at, start8, 8);
+    store<u8>(at, <u8>(ttlAndTos >> 8), TOS);
+    store<u32>(at, totalLengthNet, LENGTH);
+    store<u32>(at, DONT_FRAGMENT_NET | (PROTOCOL_UDP << 24), FRAGMENT);
+    store<u8>(at, <u8>ttlAndTos, TTL);
+    // The checksum is 0 until it is known.
+    store<u32>(at, bswap<u32>(udpBytes) >> 16, UDP_LENGTH);
+    // In the sum, both bytes stand as they do in ttlAndTos.
+    const words = 0x45 + DONT_FRAGMENT_NET + (PROTOCOL_UDP << 8) + totalLengthNet + ttlAndTos;
+    store<u16>(at, <u16>~foldSum(<u64>words + this.addressSum), IPV4_CHECKSUM);
   }
 }
