@@ -13,32 +13,45 @@ function addCarry(sum: u64, word: u64): u64 {
 
 /**
  * Adds `length` bytes at `at` to the running sum: an addition and one with carry per 64-bit word,
- * on two sums, since each addition has to wait for the one before it.
+ * on four sums, since each addition has to wait for the one before it.
  */
 export function sumBytes(at: usize, length: u32, initial: u64): u64 {
-  let even = initial;
-  let odd: u64 = 0;
+  let sum0 = initial;
+  let sum1: u64 = 0;
+  let sum2: u64 = 0;
+  let sum3: u64 = 0;
   let p = at;
   let left = length;
-  while (left >= 32) {
-    even = addCarry(even, load<u64>(p));
-    odd = addCarry(odd, load<u64>(p, 8));
-    even = addCarry(even, load<u64>(p, 16));
-    odd = addCarry(odd, load<u64>(p, 24));
+  while (left >= 64) {
+    sum0 = addCarry(sum0, load<u64>(p));
+    sum1 = addCarry(sum1, load<u64>(p, 8));
+    sum2 = addCarry(sum2, load<u64>(p, 16));
+    sum3 = addCarry(sum3, load<u64>(p, 24));
+    sum0 = addCarry(sum0, load<u64>(p, 32));
+    sum1 = addCarry(sum1, load<u64>(p, 40));
+    sum2 = addCarry(sum2, load<u64>(p, 48));
+    sum3 = addCarry(sum3, load<u64>(p, 56));
+    p += 64;
+    left -= 64;
+  }
+  if (left & 32) {
+    sum0 = addCarry(sum0, load<u64>(p));
+    sum1 = addCarry(sum1, load<u64>(p, 8));
+    sum2 = addCarry(sum2, load<u64>(p, 16));
+    sum3 = addCarry(sum3, load<u64>(p, 24));
     p += 32;
-    left -= 32;
   }
   if (left & 16) {
-    even = addCarry(even, load<u64>(p));
-    odd = addCarry(odd, load<u64>(p, 8));
+    sum0 = addCarry(sum0, load<u64>(p));
+    sum1 = addCarry(sum1, load<u64>(p, 8));
     p += 16;
   }
   if (left & 8) {
-    even = addCarry(even, load<u64>(p));
+    sum2 = addCarry(sum2, load<u64>(p));
     p += 8;
   }
-  if (left & 7) odd = addCarry(odd, loadTail(p, left & 7));
-  return addCarry(even, odd);
+  if (left & 7) sum3 = addCarry(sum3, loadTail(p, left & 7));
+  return addCarry(addCarry(addCarry(sum0, sum1), sum2), sum3);
 }
 
 /** Up to seven bytes, padded with zeros. */
