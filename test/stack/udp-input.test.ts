@@ -52,6 +52,57 @@ test("any payload, addresses, ports and IPv4 options arrive as they were sent", 
   machine.census();
 });
 
+test("every payload length is summed rightly, and one wrong bit anywhere is found", () => {
+  const machine = createMachine({ virtual: false });
+  const server = machine.bound(LOCAL, 1234);
+  machine.connect(server, 1234);
+  for (let length = 0; length < 200; length++) {
+    const payload = Uint8Array.from({ length }, (_, n) => 255 - ((n * length) & 127));
+    const good = udpDatagram({ payload });
+    const wrong = good.slice();
+    const at = 34 + ((length * 31) % (good.length - 34));
+    // Port bits would lead to another socket, length bits to another reason for the drop.
+    const spoilt = at < 40 ? 40 : at;
+    wrong[spoilt] = (wrong[spoilt] ?? 0) ^ (1 << (length & 7));
+    machine.deliver(wrong);
+    machine.deliver(good);
+    machine.poll();
+    assert.deepEqual(machine.receive(server)?.payload, payload);
+    assert.equal(machine.receive(server), undefined);
+  }
+  assert.equal(machine.header.rxDropUdpChecksum, 200n);
+});
+
+test("what Ethernet or IPv4 carry behind the datagram is no payload", () => {
+  const machine = createMachine();
+  const server = machine.bound(LOCAL, 1234);
+  const padding = new Uint8Array(18);
+  machine.deliver(Uint8Array.of(...udpDatagram({ payload: Uint8Array.of(1, 2) }), ...padding));
+  machine.poll();
+  assert.deepEqual(machine.receive(server)?.payload, Uint8Array.of(1, 2));
+  const udp = udpDatagram({ payload: Uint8Array.of(3), checksum: "none" }).subarray(34);
+  machine.deliver(ipv4Packet(17, Uint8Array.of(...udp, 4, 5)));
+  machine.poll();
+  assert.deepEqual(machine.receive(server)?.payload, Uint8Array.of(3));
+  machine.census();
+});
+
+test("datagrams with and without IPv4 options leave the same record and counters", () => {
+  const records = [new Uint8Array(), new Uint8Array(4).fill(1)].map((options) => {
+    const machine = createMachine();
+    const server = machine.bound(LOCAL, 1234);
+    machine.connect(server, 1234);
+    machine.deliver(udpDatagram({ payload: Buffer.from("abc"), ttl: 7, tos: 9, options }));
+    machine.poll();
+    const { arrivals, receiveBytes, receiveCount } = machine.socket(server);
+    const { rxDatagrams, rxDatagramBytes, rxFrames } = machine.header;
+    const counts = { arrivals, receiveBytes, receiveCount, rxDatagrams, rxDatagramBytes, rxFrames };
+    return { ...counts, ...machine.receive(server) };
+  });
+  assert.deepEqual(records[0], records[1]);
+  assert.equal(records[0]?.rxDatagrams, 1n);
+});
+
 test("datagrams come out in the order in which they came in", () => {
   const machine = createMachine({ frameCount: 4096, fillTarget: 512 });
   const server = machine.bound(LOCAL, 1234);
@@ -160,8 +211,10 @@ test("a descriptor that points outside the pool, or to a frame that was not post
   machine.pushDescriptor(0, 0xffffffffffff0000n, 64);
   machine.pushDescriptor(0, BigInt(1023 * 2048), 64);
   machine.pushDescriptor(0, 256n, 2048);
+  machine.pushDescriptor(0, 256n, 0xffffff80);
+  machine.pushDescriptor(0, (1n << 43n) + 256n, 64);
   machine.poll();
-  assert.equal(machine.header.rxDropDescriptor, 3n);
+  assert.equal(machine.header.rxDropDescriptor, 5n);
   machine.deliver(udpDatagram());
   machine.poll();
   assert.equal(machine.socket(server).receiveCount, 1);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { VIA_KERNEL } from "../../build/gen/layout.ts";
+import { TX_HEADROOM_BYTES, VIA_KERNEL } from "../../build/gen/layout.ts";
 import { address, createMachine, LOCAL, LOCAL_MAC, PEER, PEER_MAC, portNet } from "./machine.ts";
 import { dissect } from "./packets.ts";
 
@@ -72,6 +72,41 @@ test("a datagram larger than the path's MTU goes by the kernel, which can fragme
   assert.equal(machine.send(client, new Uint8Array(1472)), 1472);
   assert.equal(machine.send(client, new Uint8Array(1473)), -VIA_KERNEL);
   assert.equal(machine.transmitted().length, 1);
+});
+
+test("a datagram larger than a frame goes by the kernel, however large the MTU", () => {
+  const machine = createMachine();
+  machine.calls.interfaceUpdate(0, 9000, 2, 0x100, 3);
+  const client = machine.bound(LOCAL, 5000);
+  machine.connect(client, 5000);
+  machine.send(client, Uint8Array.of(1));
+  machine.resolveAll(PEER, PEER_MAC, 9000);
+  const most = machine.frameBytes - TX_HEADROOM_BYTES;
+  assert.equal(machine.send(client, new Uint8Array(most)), most);
+  assert.equal(machine.send(client, new Uint8Array(most + 1)), -VIA_KERNEL);
+  const any = [client, 0n, 0n, 0, 0n, 0n] as const;
+  assert.equal(machine.calls.udpReserve(...any, 0xfffffff0), -VIA_KERNEL);
+  assert.equal(machine.transmitted().length, 1);
+  machine.census();
+});
+
+test("a connected socket's frames are right for any length, time to live and type of service", () => {
+  const { machine, client } = readySender();
+  for (let length = 0; length < 300; length++) {
+    machine.calls.socketSetOption(client, 16, (length % 255) + 1);
+    machine.calls.socketSetOption(client, 17, length & 255);
+    const payload = Uint8Array.from({ length }, (_, n) => 255 - ((n * length) & 63));
+    assert.equal(machine.send(client, payload), length);
+    const sent = dissect(machine.transmitted()[0] ?? new Uint8Array());
+    assert.equal(sent.ipSum, 0xffff);
+    assert.equal(sent.udpSum, 0xffff);
+    assert.equal(sent.ttl, (length % 255) + 1);
+    assert.equal(sent.tos, length & 255);
+    assert.equal(sent.fragment, 0x4000);
+    assert.equal(sent.destinationPort, 4000);
+    assert.deepEqual(sent.payload, payload);
+  }
+  machine.census();
 });
 
 test("a wildcard socket sends from the route's source, a bound one from its own", () => {
