@@ -25,7 +25,9 @@ export async function compileProgram(
 ): Promise<string> {
   const from = resolve(ROOT, source);
   const to = resolve(FOLDER, basename(source, ".c") + variant);
-  if (modifiedMillis(to) > modifiedMillis(from)) return to;
+  // Flags may name object files.
+  const inputs = [from, ...flags.filter((flag) => flag.endsWith(".o"))];
+  if (inputs.every((input) => modifiedMillis(to) > modifiedMillis(input))) return to;
   mkdirSync(FOLDER, { recursive: true });
   // Test files run in parallel: each builds under a name of its own, the last rename wins.
   const mine = `${to}.${process.pid}`;
