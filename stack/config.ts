@@ -55,5 +55,9 @@ export const DEFAULT_BUFFER_BYTES: u32 = 212992;
 /** Default time to live, RFC 1700; Linux's net.ipv4.ip_default_ttl. */
 export const DEFAULT_TTL: u32 = 64;
 
+/** ICMP errors sent: one per this time, after a burst (Linux's icmp_msgs_per_sec and _burst). */
+export const ICMP_MESSAGE_NANOS: u64 = 1000000;
+export const ICMP_BURST_MESSAGES: u32 = 50;
+
 /** Returned by udpReserve: the kernel's path has to send this datagram. */
 export const VIA_KERNEL: i32 = 4096;

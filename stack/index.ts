@@ -20,7 +20,9 @@ import { dequeue } from "./socket/queue";
 import { readinessOf, takeError } from "./socket/readiness";
 import { isSocket, Socket, SocketState } from "./socket/socket";
 import { createSocket, destroySocket, findSocket, place, releaseToKernel } from "./socket/table";
-import { abortDatagram, reserveDatagram, submitDatagram } from "./udp/output";
+import { steerBound } from "./socket/table";
+import { abortDatagram, connectedDestination, reserveDatagram } from "./udp/output";
+import { submitDatagram } from "./udp/output";
 import { addWaiter, armWaiter, disarmWaiter, removeWaiter } from "./wait/waiter";
 import { nextWakeup as nextWaiter, wakeupsPending } from "./wait/waiter";
 
@@ -115,11 +117,14 @@ export function queueStop(queue: u32): void {
 
 /** An address of this host. -ENOSPC when there is no room for it. */
 export function addressAdd(hi: u64, lo: u64): i32 {
-  return addAddress(hi, lo) < 0 ? -ENOSPC : 0;
+  if (addAddress(hi, lo) < 0) return -ENOSPC;
+  steerBound(hi, lo);
+  return 0;
 }
 
 export function addressRemove(hi: u64, lo: u64): void {
   removeAddress(hi, lo);
+  steerBound(hi, lo);
 }
 
 /** Index of a destination to resolve (its state is Resolving now), or -1. */
@@ -184,8 +189,7 @@ export function socketDestroy(index: u32): void {
 /** Mirrors bind(2) of the twin. -ENOSPC: no room to steer it, it stays on the kernel. */
 export function socketBind(index: u32, hi: u64, lo: u64, portNet: u32, ifindex: u32): i32 {
   if (!isSocket(index) || portNet == 0) return -EINVAL;
-  Socket.at(index).ifindex = ifindex;
-  return place(index, hi, lo, portNet, SocketState.Bound) ? 0 : -ENOSPC;
+  return place(index, hi, lo, portNet, ifindex, SocketState.Bound) ? 0 : -ENOSPC;
 }
 
 /** Mirrors connect(2) of the twin, whose local address it gives. Queued datagrams stay. */
@@ -205,7 +209,10 @@ export function socketConnect(
   socket.remotePortNet = <u16>remotePortNet;
   socket.destination = 0;
   const state = SocketState.Connected;
-  return place(index, localHi, localLo, localPortNet, state) ? 0 : -ENOSPC;
+  if (!place(index, localHi, localLo, localPortNet, socket.ifindex, state)) return -ENOSPC;
+  // Asked for now, the way is likely to be known when the first datagram is sent.
+  connectedDestination(socket);
+  return 0;
 }
 
 /** Mirrors connect(2) with AF_UNSPEC; port 0 when the kernel released it, too. */
@@ -217,7 +224,8 @@ export function socketDisconnect(index: u32, localHi: u64, localLo: u64, localPo
     releaseToKernel(index);
     return 0;
   }
-  if (!place(index, localHi, localLo, localPortNet, SocketState.Bound)) return -ENOSPC;
+  const state = SocketState.Bound;
+  if (!place(index, localHi, localLo, localPortNet, socket.ifindex, state)) return -ENOSPC;
   socket.remoteHi = 0;
   socket.remoteLo = 0;
   socket.remotePortNet = 0;

@@ -34,11 +34,11 @@ export function drainQueueRing(slot: u32, available: u32, now: u64): void {
     const entry = entries + <usize>(((from + n) & (RX_RING_ENTRIES - 1)) * DESCRIPTOR_BYTES);
     bytes += <u64>load<u32>(entry, 8);
     if (isPoolLow) {
-      entryInput(queue, entry, now);
+      entryInput(slot, entry, now);
     } else if (plainInput(entry, interfaceSlot, mac, now)) {
       plain += 1;
     } else {
-      entryInput(queue, entry, now);
+      entryInput(slot, entry, now);
     }
   }
   ring.publishConsumer(from + available);
@@ -66,8 +66,9 @@ export function isReceived(entry: usize): bool {
 }
 
 /** Handles one entry of the RX ring, whatever it is. */
-function entryInput(queue: Queue, entry: usize, now: u64): void {
+function entryInput(slot: u32, entry: usize, now: u64): void {
   const header = RegionHeader.get();
+  const queue = Queue.at(slot);
   if (!isReceived(entry)) {
     header.rxDropDescriptor += 1;
     return;
@@ -77,21 +78,21 @@ function entryInput(queue: Queue, entry: usize, now: u64): void {
   const at = <usize>(header.framePoolOffset + address);
   // It stays in state Fill until a socket or the pool has it: who dies here loses nothing.
   queue.posted -= 1;
-  if (!frameInput(at, load<u32>(entry, 8), frame, queue.interfaceSlot, now)) {
+  if (!frameInput(at, load<u32>(entry, 8), frame, slot, now)) {
     Interface.at(queue.interfaceSlot).rxDrops += 1;
     giveFrame(frame);
   }
 }
 
 /** One Ethernet frame. True if a socket keeps the frame. */
-function frameInput(at: usize, length: u32, frame: u32, interfaceSlot: u32, now: u64): bool {
+function frameInput(at: usize, length: u32, frame: u32, queueSlot: u32, now: u64): bool {
   const header = RegionHeader.get();
   if (!EthernetHeader.fits(length)) {
     header.rxDropTruncated += 1;
     return false;
   }
   const ethernet = changetype<EthernetHeader>(at);
-  const entry = Interface.at(interfaceSlot);
+  const entry = Interface.at(Queue.at(queueSlot).interfaceSlot);
   if (ethernet.destinationMac != entry.mac) {
     header.rxDropNotOurMac += 1;
     return false;
@@ -104,13 +105,13 @@ function frameInput(at: usize, length: u32, frame: u32, interfaceSlot: u32, now:
     at + <usize>ETHERNET_HEADER_BYTES,
     length - ETHERNET_HEADER_BYTES,
     frame,
-    interfaceSlot,
+    queueSlot,
     now,
   );
 }
 
 /** RFC 791, RFC 1122 3.2.1: what is wrong is dropped without an answer. */
-function ipv4Input(at: usize, available: u32, frame: u32, interfaceSlot: u32, now: u64): bool {
+function ipv4Input(at: usize, available: u32, frame: u32, queueSlot: u32, now: u64): bool {
   const header = RegionHeader.get();
   if (!Ipv4Header.fits(at, available)) {
     header.rxDropIpHeader += 1;
@@ -134,10 +135,11 @@ function ipv4Input(at: usize, available: u32, frame: u32, interfaceSlot: u32, no
   const payloadBytes = ip.totalLength - headerBytes;
   const protocol = <u32>ip.protocol;
   if (protocol == PROTOCOL_UDP) {
-    return udpInput(ip, payload, payloadBytes, frame, interfaceSlot, now);
+    return udpInput(ip, payload, payloadBytes, frame, queueSlot, now);
   }
   if (protocol == PROTOCOL_ICMP) {
-    icmpInput(payload, payloadBytes, Interface.at(interfaceSlot).ifindex);
+    const slot = Queue.at(queueSlot).interfaceSlot;
+    icmpInput(payload, payloadBytes, Interface.at(slot).ifindex);
     return false;
   }
   header.rxDropProtocol += 1;

@@ -103,11 +103,12 @@ export class RegionHeader {
   intentEnd: u32;
   /** Changes when a queue starts or stops: programs fetch the AF_XDP sockets anew. */
   queueEpoch: u32;
+  /** Until when the ICMP errors that were sent are paid for (link/icmp-output.ts). */
+  icmpPaidNanos: u64;
   /** Counts sockets created: orders them, and tells reused slots apart. */
   socketSequence: u64;
   reserved8: u64;
   reserved9: u64;
-  reserved10: u64;
 
   rxFrames: u64;
   rxDropDescriptor: u64;
@@ -122,11 +123,13 @@ export class RegionHeader {
   rxDropUdpLength: u64;
   rxDropUdpChecksum: u64;
   rxDropNoSocket: u64;
-  rxDropNotLocal: u64;
   rxDropQueueFull: u64;
   rxDropNoFrames: u64;
   rxDatagrams: u64;
   rxDatagramBytes: u64;
+  /** ICMP errors sent, and withheld because of the rate or for want of room. */
+  txIcmpErrors: u64;
+  txIcmpLimited: u64;
   rxIcmpErrors: u64;
   rxIcmpIgnored: u64;
   txDatagrams: u64;

@@ -14,7 +14,16 @@ export function markSender(meta: FrameMeta, socket: Socket, index: u32, payloadB
   meta.payloadBytes = <u16>payloadBytes;
 }
 
-/** Charges a frame that was marked so. */
+/** Holds a frame that the stack sends on its own account. */
+export function markUncharged(meta: FrameMeta): void {
+  meta.state = <u8>FrameState.Held;
+  meta.socket = 0;
+  // No socket's sequence.
+  meta.sourceLo = 0xffffffffffffffff;
+  meta.payloadBytes = 0;
+}
+
+/** Charges a frame that markSender marked. */
 export function chargeSend(socket: Socket, payloadBytes: u32): void {
   socket.sendBytes += payloadBytes + DATAGRAM_OVERHEAD_BYTES;
 }

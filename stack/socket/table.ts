@@ -1,13 +1,14 @@
 // Life of a socket in the region: created for a kernel socket (its twin), bound and connected as
 // the twin is, destroyed with it.
 
+import { isWildcard } from "../base/address";
 import { mix } from "../base/hash";
 import { COOKIE_BUCKETS, DEFAULT_BUFFER_BYTES, DEFAULT_TTL, MAX_SOCKETS } from "../config";
 import { Fault } from "../fault";
 import { fault } from "../host";
 import { COOKIES_OFFSET, SOCKET_BYTES } from "../layout";
 import { findInterface } from "../link/interface";
-import { steeringAdd, steeringKey, steeringRemove } from "../link/steering";
+import { isLocal, steeringAdd, steeringKey, steeringRemove } from "../link/steering";
 import { FrameMeta, giveFrame } from "../region/frames";
 import { RegionHeader } from "../region/header";
 import { demuxInsert, demuxRemove, hasTwin } from "../udp/demux";
@@ -115,10 +116,26 @@ function keyOf(socket: Socket): u64 {
 
 /**
  * Makes the XDP program redirect the socket's packets, and the ICMP errors about what it sent.
- * False if the table has no room.
+ * False if the table has no room. For an address that is not this host's (any more) nothing is
+ * redirected: the kernel does with it what it does with strangers' packets.
  */
 export function steer(socket: Socket): bool {
+  const isAny = isWildcard(socket.localHi, socket.localLo);
+  if (!isAny && !isLocal(socket.localHi, socket.localLo)) return true;
   return steeringAdd(keyOf(socket));
+}
+
+/** An address came to this host, or left it: what is bound to it is steered, or no longer. */
+export function steerBound(hi: u64, lo: u64): void {
+  const isHere = isLocal(hi, lo);
+  const high = RegionHeader.get().socketHigh;
+  for (let index: u32 = 1; index < high; index++) {
+    const socket = Socket.at(index);
+    if (!isSteered(socket) || socket.localLo != lo || socket.localHi != hi) continue;
+    // Without room in the table the twin receives.
+    if (isHere) steeringAdd(keyOf(socket));
+    else steeringRemove(keyOf(socket));
+  }
 }
 
 function unsteer(index: u32): void {
@@ -128,12 +145,16 @@ function unsteer(index: u32): void {
   demuxRemove(index);
 }
 
-/** Steers the socket's address to it; false, and nothing changed, if the table has no room. */
+/**
+ * Steers an address to the socket, for packets that arrive on `ifindex` (0: any). False if the table
+ * has no room; the socket is the kernel's then.
+ */
 export function place(
   index: u32,
   localHi: u64,
   localLo: u64,
   localPortNet: u32,
+  ifindex: u32,
   state: SocketState,
 ): bool {
   const header = RegionHeader.get();
@@ -143,6 +164,7 @@ export function place(
   socket.localHi = localHi;
   socket.localLo = localLo;
   socket.localPortNet = <u16>localPortNet;
+  socket.ifindex = ifindex;
   if (!steer(socket)) {
     socket.state = <u8>SocketState.Kernel;
     header.steeringFull += 1;

@@ -3,12 +3,14 @@
 import { mappedLow } from "../base/address";
 import { isSumRight, sumBytes } from "../base/checksum";
 import { RESERVED_FRAMES } from "../config";
-import { InterfaceFlag } from "../link/interface";
-import { Interface } from "../link/interface";
+import { sendPortUnreachable } from "../link/icmp-output";
+import { Interface, InterfaceFlag } from "../link/interface";
+import { Queue } from "../link/queue";
 import { availableFrames, FrameMeta } from "../region/frames";
 import { RegionHeader } from "../region/header";
 import { enqueue } from "../socket/queue";
 import { Socket } from "../socket/socket";
+import { ETHERNET_HEADER_BYTES } from "../wire/ethernet";
 import { Ipv4Header, PROTOCOL_UDP, pseudoHeaderSum } from "../wire/ipv4";
 import { UDP_HEADER_BYTES, UdpHeader } from "../wire/udp";
 import { demuxLookup } from "./demux";
@@ -23,10 +25,11 @@ export function udpInput(
   at: usize,
   available: u32,
   frame: u32,
-  interfaceSlot: u32,
+  queueSlot: u32,
   now: u64,
 ): bool {
   const header = RegionHeader.get();
+  const interfaceSlot = Queue.at(queueSlot).interfaceSlot;
   if (!UdpHeader.fits(at, available)) {
     header.rxDropUdpLength += 1;
     return false;
@@ -53,6 +56,7 @@ export function udpInput(
   );
   if (index == 0) {
     header.rxDropNoSocket += 1;
+    sendPortUnreachable(changetype<usize>(ip) - <usize>ETHERNET_HEADER_BYTES, ip, queueSlot, now);
     return false;
   }
   const socket = Socket.at(index);

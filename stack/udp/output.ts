@@ -118,7 +118,7 @@ function isPlaced(socket: Socket): bool {
 }
 
 /** Index + 1 of the connected peer's destination, which the socket remembers; 0 without a peer. */
-function connectedDestination(socket: Socket): u32 {
+export function connectedDestination(socket: Socket): u32 {
   if (socket.state != <u8>SocketState.Connected) return 0;
   const known = socket.destination;
   if (known != 0 && Destination.at(known - 1).generation == socket.destinationGeneration) {

@@ -22,6 +22,17 @@ export class EthernetHeader {
   get destinationMac(): u64 {
     return load<u64>(changetype<usize>(this)) << 16;
   }
+
+  /** Makes this the header of an answer to a frame: same type, addresses exchanged. */
+  writeReply(received: EthernetHeader): void {
+    this.destination0 = received.source0;
+    this.destination2 = received.source2;
+    this.destination4 = received.source4;
+    this.source0 = received.destination0;
+    this.source2 = received.destination2;
+    this.source4 = received.destination4;
+    this.typeNet = received.typeNet;
+  }
 }
 
 export function checkEthernetLayout(): void {

@@ -4,6 +4,8 @@ export const ICMP_HEADER_BYTES: u32 = 8;
 export const ICMP_DESTINATION_UNREACHABLE: u32 = 3;
 export const ICMP_TIME_EXCEEDED: u32 = 11;
 export const ICMP_PARAMETER_PROBLEM: u32 = 12;
+/** Codes of destination-unreachable. */
+export const ICMP_PORT_UNREACHABLE: u32 = 3;
 /** Code of a destination-unreachable that the kernel keeps: path-MTU discovery, RFC 1191. */
 export const ICMP_FRAGMENTATION_NEEDED: u32 = 4;
 

@@ -1,8 +1,11 @@
+import { foldSum, sumBytes } from "../base/checksum";
+
 /** IPv4, RFC 791. */
 export const IPV4_MIN_HEADER_BYTES: u32 = 20;
 export const PROTOCOL_ICMP: u32 = 1;
 export const PROTOCOL_UDP: u32 = 17;
 
+const DONT_FRAGMENT_NET: u32 = 0x0040;
 /** More-fragments bit and the 13 bits of the offset, in network order. */
 const FRAGMENT_MASK_NET: u32 = 0xff3f;
 
@@ -47,6 +50,29 @@ export class Ipv4Header {
   }
   get isFragment(): bool {
     return (<u32>this.fragmentNet & FRAGMENT_MASK_NET) != 0;
+  }
+
+  /** Writes a header without options for an atomic datagram (RFC 6864 section 4.1). */
+  write(
+    totalLength: u32,
+    tos: u32,
+    ttl: u32,
+    protocol: u32,
+    sourceNet: u32,
+    destinationNet: u32,
+  ): void {
+    this.versionAndLength = 0x45;
+    this.tos = <u8>tos;
+    this.totalLengthNet = bswap<u16>(<u16>totalLength);
+    this.identificationNet = 0;
+    this.fragmentNet = <u16>DONT_FRAGMENT_NET;
+    this.ttl = <u8>ttl;
+    this.protocol = <u8>protocol;
+    this.checksumNet = 0;
+    this.sourceNet = sourceNet;
+    this.destinationNet = destinationNet;
+    const sum = sumBytes(changetype<usize>(this), IPV4_MIN_HEADER_BYTES, 0);
+    this.checksumNet = <u16>~foldSum(sum);
   }
 }
 

@@ -26,7 +26,7 @@ const UDP_CHECKSUM: usize = 40;
 
 /** Ether type IPv4, version 4, five words of header. */
 const PLAIN_IPV4: u32 = 0x450008;
-const DONT_FRAGMENT_NET: u32 = 0x0040;
+const PLAIN_FRAGMENT_NET: u32 = 0x0040;
 /** More-fragments and the offset in the word that begins with the identification. */
 const FRAGMENT_MASK: u32 = 0xff3f0000;
 
@@ -141,12 +141,12 @@ export class UdpFrame {
     store<u64>(at, start8, 8);
     store<u8>(at, <u8>(ttlAndTos >> 8), TOS);
     store<u32>(at, totalLengthNet, LENGTH);
-    store<u32>(at, DONT_FRAGMENT_NET | (PROTOCOL_UDP << 24), FRAGMENT);
+    store<u32>(at, PLAIN_FRAGMENT_NET | (PROTOCOL_UDP << 24), FRAGMENT);
     store<u8>(at, <u8>ttlAndTos, TTL);
     // The checksum is 0 until it is known.
     store<u32>(at, bswap<u32>(udpBytes) >> 16, UDP_LENGTH);
     // In the sum, both bytes stand as they do in ttlAndTos.
-    const words = 0x45 + DONT_FRAGMENT_NET + (PROTOCOL_UDP << 8) + totalLengthNet + ttlAndTos;
+    const words = 0x45 + PLAIN_FRAGMENT_NET + (PROTOCOL_UDP << 8) + totalLengthNet + ttlAndTos;
     store<u16>(at, <u16>~foldSum(<u64>words + this.addressSum), IPV4_CHECKSUM);
   }
 }

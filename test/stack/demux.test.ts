@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { SocketOption } from "../../build/gen/layout.ts";
+import { SocketOption, STEERING_BYTES, STEERING_OFFSET } from "../../build/gen/layout.ts";
 import { address, createMachine, LOCAL, type Machine, PEER, portNet } from "./machine.ts";
 import { udpDatagram } from "./packets.ts";
 
@@ -55,6 +55,47 @@ test("a socket bound to a device receives from that device only", () => {
   assert.deepEqual(receivers(machine, [first, second]), [1, 0]);
   machine.deliver(udpDatagram({ destinationMac: mac }), 1);
   assert.deepEqual(receivers(machine, [first, second]), [0, 1]);
+});
+
+/** Keys in the steering table. */
+function steered(machine: Machine): number {
+  let keys = 0;
+  for (let at = STEERING_OFFSET; at < STEERING_OFFSET + STEERING_BYTES; at += 8) {
+    if (machine.view.getBigUint64(at, true) !== 0n) keys += 1;
+  }
+  return keys;
+}
+
+test("every bind, rebind and close leaves exactly the keys that are needed", () => {
+  const machine = createMachine();
+  const host = steered(machine);
+  const socket = machine.bound("0.0.0.0", 1234);
+  const twin = machine.bound("0.0.0.0", 1234);
+  assert.equal(steered(machine), host + 1);
+  machine.calls.socketBind(socket, 0n, 0n, portNet(1234), 7);
+  assert.equal(steered(machine), host + 2);
+  machine.connect(socket, 1234);
+  machine.calls.socketDestroy(twin);
+  assert.equal(steered(machine), host + 1);
+  machine.calls.socketToKernel(socket);
+  assert.equal(steered(machine), host);
+});
+
+test("a socket bound to an address is steered while the host has that address", () => {
+  const machine = createMachine();
+  const at = address("10.0.0.77");
+  machine.calls.addressAdd(at.hi, at.lo);
+  const before = steered(machine);
+  const socket = machine.bound("10.0.0.77", 1234);
+  assert.equal(steered(machine), before + 1);
+  machine.calls.addressRemove(at.hi, at.lo);
+  assert.equal(steered(machine), before - 1);
+  machine.calls.regionRecover();
+  assert.equal(steered(machine), before - 1);
+  machine.calls.addressAdd(at.hi, at.lo);
+  assert.equal(steered(machine), before + 1);
+  machine.deliver(udpDatagram({ destination: "10.0.0.77" }));
+  assert.deepEqual(receivers(machine, [socket]), [1]);
 });
 
 test("among sockets that share an address, the newest receives", () => {

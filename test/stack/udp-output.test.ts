@@ -67,6 +67,14 @@ test("every sent frame has right lengths and checksums, whatever the payload and
   machine.census();
 });
 
+test("connecting asks for the way, so that the first datagram may find it known", () => {
+  const machine = createMachine();
+  const client = machine.bound(LOCAL, 5000);
+  machine.connect(client, 5000);
+  assert.equal(machine.resolveAll(), 1);
+  assert.equal(machine.send(client, Buffer.from("hello")), 5);
+});
+
 test("a datagram larger than the path's MTU goes by the kernel, which can fragment", () => {
   const { machine, client } = readySender();
   assert.equal(machine.send(client, new Uint8Array(1472)), 1472);
