@@ -50,6 +50,7 @@ export function addAddress(hi: u64, lo: u64): i32 {
 
 export function removeAddress(hi: u64, lo: u64): void {
   RegionHeader.get().routeEpoch += 1;
+  RegionHeader.get().lastLocalLo = 0;
   const known = findAddress(hi, lo);
   if (known < 0) return;
   const entry = HostAddress.at(<u32>known);

@@ -105,10 +105,11 @@ export class RegionHeader {
   queueEpoch: u32;
   /** Until when the ICMP errors that were sent are paid for (link/icmp-output.ts). */
   icmpPaidNanos: u64;
+  /** The IPv4 address that a wildcard socket's datagram was last for; 0 when none is known. */
+  lastLocalLo: u64;
   /** Counts sockets created: orders them, and tells reused slots apart. */
   socketSequence: u64;
   reserved8: u64;
-  reserved9: u64;
 
   rxFrames: u64;
   rxDropDescriptor: u64;

@@ -8,6 +8,7 @@ import { Fault } from "../fault";
 import { fault } from "../host";
 import { DEMUX_OFFSET } from "../layout";
 import { isLocal } from "../link/steering";
+import { RegionHeader } from "../region/header";
 import { Socket, SocketFlag, SocketState } from "../socket/socket";
 
 function chainOf(hi: u64, lo: u64, portNet: u32, protocol: u32): usize {
@@ -92,6 +93,23 @@ export function demuxAlone(localLo: u64, remoteLo: u64, portsNet: u32, protocol:
   return <u32>socket.localPortNet == localPortNet ? head : 0;
 }
 
+/**
+ * The wildcard socket that the IPv4 datagram is for, if nothing is bound to its address, the socket
+ * is alone in its chain, and the address is the one that was last found to be this host's; 0 if
+ * demuxLookup has to tell.
+ */
+export function demuxAnyAlone(localLo: u64, portsNet: u32, protocol: u32): u32 {
+  if (RegionHeader.get().lastLocalLo != localLo) return 0;
+  const localPortNet = portsNet & 0xffff;
+  if (load<u32>(chainOf(0, localLo, localPortNet, protocol)) != 0) return 0;
+  const head = load<u32>(chainOf(0, 0, localPortNet, protocol));
+  const socket = Socket.at(head);
+  if ((socket.demuxNext | socket.ifindex) != 0) return 0;
+  if ((socket.localHi | socket.localLo) != 0 || <u32>socket.protocol != protocol) return 0;
+  if (socket.state != <u8>SocketState.Bound) return 0;
+  return <u32>socket.localPortNet == localPortNet ? head : 0;
+}
+
 /** The socket for a datagram, or 0. Linux's __udp4_lib_lookup is the model. */
 export function demuxLookup(
   localHi: u64,
@@ -116,7 +134,9 @@ export function demuxLookup(
   if (exact != 0) return exact;
   const any = lookupChain(0, 0, localPortNet, remoteHi, remoteLo, remotePortNet, protocol, ifindex);
   // A wildcard socket receives what is for this host, not what is passing through.
-  return any != 0 && isLocal(localHi, localLo) ? any : 0;
+  if (any == 0 || !isLocal(localHi, localLo)) return 0;
+  if (localHi == 0) RegionHeader.get().lastLocalLo = localLo;
+  return any;
 }
 
 /** The best socket of the chain of one local address and port. */

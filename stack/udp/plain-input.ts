@@ -15,7 +15,7 @@ import { ETHERNET_HEADER_BYTES } from "../wire/ethernet";
 import { IPV4_MIN_HEADER_BYTES, PROTOCOL_UDP } from "../wire/ipv4";
 import { UDP_HEADER_BYTES, UdpHeader } from "../wire/udp";
 import { UDP_FRAME_HEADER_BYTES, UdpFrame } from "../wire/udp-frame";
-import { demuxAlone, demuxLookup } from "./demux";
+import { demuxAlone, demuxAnyAlone, demuxLookup } from "./demux";
 import { isChecksumRight } from "./input";
 
 /**
@@ -47,6 +47,7 @@ export function plainInput(entry: usize, interfaceSlot: u32, mac: u64, now: u64)
   const remoteLo = mappedLow(headers.sourceNet);
   const portsNet = rotl<u32>(headers.portsNet, 16);
   let index = demuxAlone(localLo, remoteLo, portsNet, PROTOCOL_UDP);
+  if (index == 0) index = demuxAnyAlone(localLo, portsNet, PROTOCOL_UDP);
   if (index == 0) {
     const localPortNet = portsNet & 0xffff;
     const remotePortNet = portsNet >> 16;
