@@ -1,5 +1,9 @@
 // Tables of measured figures, each with the limit it must keep and the command that made it.
 
+import { formatTable } from "../src/cli/output.ts";
+
+const NUMBER_WIDTH = 9;
+
 /** One measured figure. */
 export interface Figure {
   name: string;
@@ -31,18 +35,6 @@ function format(value: number): string {
   return value.toFixed(Math.abs(value) >= 100 ? 1 : 2);
 }
 
-/** Columns, all but the first to the right. */
-export function table(rows: readonly (readonly string[])[]): string {
-  const widths: number[] = [];
-  for (const row of rows) {
-    for (const [i, cell] of row.entries()) widths[i] = Math.max(widths[i] ?? 0, cell.length);
-  }
-  const pad = (cell: string, i: number) => {
-    return i === 0 ? cell.padEnd(widths[0] ?? 0) : cell.padStart(widths[i] ?? 0);
-  };
-  return rows.map((row) => row.map(pad).join("  ").trimEnd()).join("\n");
-}
-
 /** True when every figure that has a limit keeps it. */
 export function isKept({ value, limit }: Figure): boolean {
   return limit === undefined || value <= limit;
@@ -53,8 +45,8 @@ export function render({ title, method, figures }: Section): string {
     const { name, value, unit, limit } = figure;
     const promise = limit === undefined ? "" : `at most ${format(limit)}`;
     const verdict = limit === undefined ? "" : isKept(figure) ? "kept" : "NOT KEPT";
-    return [name, format(value), unit, promise, verdict];
+    return [name, format(value).padStart(NUMBER_WIDTH), unit, promise, verdict];
   });
-  const header = ["", "measured", "", "limit", ""];
-  return [`## ${title}`, "", ...method, "", table([header, ...rows]), ""].join("\n");
+  const header = ["", "measured".padStart(NUMBER_WIDTH), "", "limit", ""];
+  return [`## ${title}`, "", ...method, "", ...formatTable([header, ...rows]), ""].join("\n");
 }
