@@ -133,6 +133,14 @@ static const char *take_region(struct Reply *reply) {
   return NULL;
 }
 
+/* Anybody can take an abstract name. What comes over the connection is mapped and believed. */
+static bool is_trusted(int control) {
+  struct ucred peer;
+  socklen_t bytes = sizeof peer;
+  if (real.getsockopt(control, SOL_SOCKET, SO_PEERCRED, &peer, &bytes) != 0) return false;
+  return peer.uid == 0 || peer.uid == geteuid();
+}
+
 static int connect_to_daemon(void) {
   struct sockaddr_un name = {.sun_family = AF_UNIX};
   int length = snprintf(name.sun_path + 1, sizeof name.sun_path - 1, "exasock/%s",
@@ -142,8 +150,12 @@ static int connect_to_daemon(void) {
   struct timeval limit = {.tv_sec = REPLY_SECONDS};
   if (fd < 0) return -1;
   real.setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-  if (real.connect(fd, (struct sockaddr *)&name, bytes) == 0) return fd;
-  if (process.debug) say("not accelerated: no exasockd here (%s)", strerror(errno));
+  if (real.connect(fd, (struct sockaddr *)&name, bytes) == 0) {
+    if (is_trusted(fd)) return fd;
+    if (!process.quiet) say("not accelerated: what listens as exasockd belongs to another user");
+  } else if (process.debug) {
+    say("not accelerated: no exasockd here (%s)", strerror(errno));
+  }
   real.close(fd);
   return -1;
 }

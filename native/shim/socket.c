@@ -317,7 +317,9 @@ int shim_socket(int domain, int type, int protocol) {
 static int follow(int fd, struct Endpoint *endpoint) {
   if (endpoint->released) return 0;
   if (endpoint->index == 0) {
-    if (socket_accelerate(fd, endpoint) || !process.require || process.joined) return 0;
+    if (socket_accelerate(fd, endpoint) || !process.require || endpoint->disabled) return 0;
+    /* A socket that the stack would not serve anyway is no reason to fail: no stack is. */
+    if (process_join()) return 0;
     errno = ENETDOWN;
     return -1;
   }

@@ -223,6 +223,11 @@ static int wait_loop(struct Waiting *waiting, unsigned interrupts, unsigned rest
       if (now < slowCheck) continue;
       slowCheck = now + SLOW_CHECK_NANOS;
       ask = true;
+      /* A poll that finds nothing still tells exasockd that it need not pump. */
+      if (stack_trylock()) {
+        w2c_stack_poll(stack, now, POLL_BUDGET);
+        stack_unlock();
+      }
       process_check_daemon();
       pthread_testcancel();
       continue;
