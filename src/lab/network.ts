@@ -24,6 +24,8 @@ export interface NetworkOptions {
   /** Pairs of host names to join. */
   links?: readonly (readonly [string, string])[];
   mtu?: number;
+  /** Receive and transmit queues of each interface. */
+  queues?: number;
 }
 
 /** UDP counters of the kernel's own stack, from /proc/net/snmp. */
@@ -202,7 +204,7 @@ export class Network implements AsyncDisposable {
     const network = new Network();
     openNetworks.add(network);
     try {
-      await network.#build(options.links ?? [["left", "right"]], options.mtu ?? 1500);
+      await network.#build({ links: [["left", "right"]], mtu: 1500, queues: 1, ...options });
       return network;
     } catch (error) {
       network.closeNow();
@@ -216,7 +218,8 @@ export class Network implements AsyncDisposable {
     return host;
   }
 
-  async #build(links: readonly (readonly [string, string])[], mtu: number): Promise<void> {
+  async #build(options: Required<NetworkOptions>): Promise<void> {
+    const { links } = options;
     const owner = `${process.pid}-${startTicks(process.pid)}-${networkCount++}`;
     for (const name of new Set(links.flat())) {
       const namespace = `${NAME_PREFIX}-${owner}-${name}`;
@@ -231,11 +234,16 @@ export class Network implements AsyncDisposable {
       await host.run(["sh", "-c", `echo 0 > ${limit}`]);
     }
     for (const [index, [left, right]] of links.entries()) {
-      await this.#join(index, this.host(left), this.host(right), mtu);
+      await this.#join(index, this.host(left), this.host(right), options);
     }
   }
 
-  async #join(index: number, left: Host, right: Host, mtu: number): Promise<void> {
+  async #join(
+    index: number,
+    left: Host,
+    right: Host,
+    { mtu, queues }: Required<NetworkOptions>,
+  ): Promise<void> {
     const ends = [left, right].map((host, end) => ({
       host,
       interfaceName: `veth${host.attachments.length}`,
@@ -244,11 +252,12 @@ export class Network implements AsyncDisposable {
     }));
     const [first, second] = ends;
     if (!first || !second) throw new Error("a link has two ends");
+    const size = ["mtu", String(mtu), "numrxqueues", String(queues), "numtxqueues", String(queues)];
     await run([
       ...["ip", "link", "add", first.interfaceName, "netns", left.namespace],
-      ...["address", first.macAddress, "mtu", String(mtu), "type", "veth"],
+      ...["address", first.macAddress, ...size, "type", "veth"],
       ...["peer", "name", second.interfaceName, "netns", right.namespace],
-      ...["address", second.macAddress, "mtu", String(mtu)],
+      ...["address", second.macAddress, ...size],
     ]);
     for (const { host, interfaceName, address, macAddress } of ends) {
       const peerAddress = (address === first.address ? second : first).address;

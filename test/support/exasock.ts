@@ -53,8 +53,8 @@ export function compileCalls(): Promise<string> {
  * Sends from one host to another until the stack itself sends: the first datagrams to a destination
  * go by the kernel while exasockd looks up the way, once for each source address.
  */
-export async function warmUp(from: Host, to: Host): Promise<void> {
-  const program = startAccelerated(from, [await compileCalls()]);
+export async function warmUp(from: Host, to: Host, options: readonly string[] = []): Promise<void> {
+  const program = startAccelerated(from, [await compileCalls()], { options });
   const libc = new Libc(program);
   await libc.ready();
   const nobody = libc.put(sockaddrBytes({ address: to.address, port: 9 }));

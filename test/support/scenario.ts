@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { type Host, Network } from "../../src/lab/network.ts";
+import { type Host, Network, type NetworkOptions } from "../../src/lab/network.ts";
 import type { Program } from "../../src/lab/program.ts";
 import { Calls } from "./calls.ts";
 import { accelerated, compileCalls, warmUp } from "./exasock.ts";
@@ -21,7 +21,8 @@ export interface ScenarioOptions {
 }
 
 export interface StartOptions {
-  host?: "left" | "right";
+  /** left when not given. */
+  host?: string;
   /** Runs under exasock when the scenario does. */
   accelerated?: boolean;
   environment?: Record<string, string>;
@@ -36,9 +37,14 @@ export class Scene implements AsyncDisposable {
   readonly left: Host;
   readonly right: Host;
   readonly isAccelerated: boolean;
+  readonly #network: Network;
   readonly #calls: string;
   readonly #options: ScenarioOptions;
   readonly #programs: Program[] = [];
+
+  host(name: string): Host {
+    return this.#network.host(name);
+  }
 
   /** Writes down what someone saw. */
   note(actor: string, line: string): void {
@@ -46,6 +52,7 @@ export class Scene implements AsyncDisposable {
   }
 
   constructor(network: Network, isAccelerated: boolean, calls: string, options: ScenarioOptions) {
+    this.#network = network;
     this.left = network.host("left");
     this.right = network.host("right");
     this.isAccelerated = isAccelerated;
@@ -65,9 +72,11 @@ export class Scene implements AsyncDisposable {
 
   /** Starts any program, which ends with the scene at the latest. */
   launch(command: readonly string[], options: StartOptions = {}): Program {
-    const host = options.host === "right" ? this.right : this.left;
+    const host = this.host(options.host ?? "left");
     const under = options.accelerated && this.isAccelerated;
-    const full = under ? accelerated(command, this.#options.launcher) : command;
+    const full = under
+      ? accelerated(command, [...launcherOptions, ...(this.#options.launcher ?? [])])
+      : command;
     const environment = { ...this.#options.environment, ...options.environment };
     const program = host.start(full, { environment });
     this.#programs.push(program);
@@ -104,12 +113,25 @@ interface Stage {
 const isOracleOnly = process.env.EXASOCK_ORACLE_ONLY !== undefined;
 
 let stage: Promise<Stage> | null = null;
+let networkOptions: NetworkOptions = {};
+let launcherOptions: readonly string[] = [];
+
+/** Another network than two hosts and a cable, and how to launch, for all scenarios of a file. */
+export function useNetwork(options: NetworkOptions, launcher: readonly string[] = []): void {
+  networkOptions = options;
+  launcherOptions = launcher;
+}
 
 /** Two networks, so that the oracle's has never seen exasock. */
 async function openStage(): Promise<Stage> {
   const calls = await compileCalls();
-  const [kernel, exasock] = [await Network.create(), await Network.create()];
-  if (!isOracleOnly) await warmUp(exasock.host("left"), exasock.host("right"));
+  const [kernel, exasock] = [
+    await Network.create(networkOptions),
+    await Network.create(networkOptions),
+  ];
+  if (!isOracleOnly) {
+    await warmUp(exasock.host("left"), exasock.host("right"), launcherOptions);
+  }
   return { kernel, exasock, calls };
 }
 
