@@ -127,6 +127,8 @@ int steer(struct xdp_md *context) {
     redirect = wanted_error(payload, end);
   }
   if (!redirect) return XDP_PASS;
+  /* A source of this host's own can't come in from outside: the kernel drops and counts it. */
+  if (present(ip->saddr ^ V4_MAPPED_FOLD, 0, KEY_LOCAL_ADDRESS, 0)) return XDP_PASS;
   /* A queue without a socket (just being set up or closed) leaves the packet to the kernel. */
   return (int)bpf_redirect_map(&xsks, context->rx_queue_index, XDP_PASS);
 }

@@ -204,6 +204,19 @@ bool process_join(void) {
   return process.joined && !process.orphaned;
 }
 
+/*
+ * The region is nobody's now. The AF_XDP sockets go, so that another exasockd can have the queues.
+ * A thread that is inside the stack sees empty rings from here on.
+ */
+static void become_orphan(void) {
+  process.orphaned = true;
+  unmap_queues(0, MAX_QUEUES);
+  for (uint32_t queue = 0; queue < MAX_QUEUES; queue++) {
+    fd_close_private(&process.wires.xsk[queue]);
+  }
+  if (process.debug) say("exasockd is gone: the kernel takes over");
+}
+
 void process_refresh_queues(void) {
   int saved = errno;
   pthread_mutex_lock(&joining);
@@ -214,7 +227,7 @@ void process_refresh_queues(void) {
       take_queues(&reply);
       close_fds(&reply);
     } else {
-      process.orphaned = true;
+      become_orphan();
     }
     process.queuesEpoch = epoch;
   }
@@ -227,8 +240,11 @@ void process_check_daemon(void) {
   if (!process.joined || process.stale || process.orphaned) return;
   int saved = errno;
   if (real.recv(process.control, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0) {
-    process.orphaned = true;
-    if (process.debug) say("exasockd is gone: the kernel takes over");
+    hold();
+    pthread_mutex_lock(&joining);
+    if (!process.orphaned) become_orphan();
+    pthread_mutex_unlock(&joining);
+    unhold();
   }
   errno = saved;
 }

@@ -187,6 +187,11 @@ static int try_receive(void *context, uint64_t now, bool askKernel) {
   if (!has && now == 0) now = now_nanos();
   bool worth = askKernel || socket_twin_worth(endpoint, has ? 0 : now);
   bool kernelFirst = worth && (endpoint->twinTurn || !has);
+  if (kernelFirst && has) {
+    /* Both have something. What a stack that nobody feeds any more holds is the older. */
+    process_check_daemon();
+    kernelFirst = !process.orphaned && !endpoint->released;
+  }
   if (kernelFirst && take_from_kernel(receiving, now)) return 1;
   if (take_from_stack(receiving, has, now)) return 1;
   return worth && !kernelFirst && take_from_kernel(receiving, now);

@@ -31,6 +31,8 @@ const RLIMIT_MEMLOCK = 8;
 const RLIM_INFINITY = -1;
 
 const HOUSEKEEPING_MILLIS = 1000;
+/** Every so many rounds of housekeeping, interfaces that could not be used are tried again. */
+const RETRY_ROUNDS = 5;
 /** Every so many rounds of housekeeping the sockets are compared with the kernel's. */
 const RECONCILE_ROUNDS = 5;
 /** Sockets of a program that ended are looked for after this long. */
@@ -191,6 +193,7 @@ export class Daemon {
     this.#destinations.checkPathMtus();
     this.#destinations.confirmStale();
     if (this.#rounds % RECONCILE_ROUNDS === 0) this.#sockets.reconcile();
+    if (this.#rounds % RETRY_ROUNDS === 0) this.#interfaces.retryFailed();
     const idleMillis = performance.now() - this.#idleSinceMillis;
     const { idleSeconds } = this.#options;
     if (this.#clients.size > 0 || idleSeconds === 0 || idleMillis < idleSeconds * 1000) return;

@@ -82,6 +82,11 @@ export class Interfaces {
     return this.#enqueue(() => this.#reconcile());
   }
 
+  /** Tries again what could not be used: a program of a dead exasockd may have let go meanwhile. */
+  retryFailed(): void {
+    if (this.#failures.size > 0) void this.reconcile();
+  }
+
   /** Uses these interfaces from now on; an empty list undoes every `down`. */
   async up(names: readonly string[]): Promise<void> {
     if (names.length === 0) this.#excluded.clear();

@@ -93,7 +93,8 @@ function frameInput(at: usize, length: u32, frame: u32, queueSlot: u32, now: u64
   }
   const ethernet = changetype<EthernetHeader>(at);
   const entry = Interface.at(Queue.at(queueSlot).interfaceSlot);
-  if (ethernet.destinationMac != entry.mac) {
+  // As Linux, unless told otherwise: to a group of hosts, but with this host's IP address.
+  if (ethernet.destinationMac != entry.mac && !ethernet.isToGroup) {
     header.rxDropNotOurMac += 1;
     return false;
   }

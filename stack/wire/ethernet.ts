@@ -23,6 +23,11 @@ export class EthernetHeader {
     return load<u64>(changetype<usize>(this)) << 16;
   }
 
+  /** True for multicast and broadcast destinations: the first bit on the wire. */
+  get isToGroup(): bool {
+    return (this.destination0 & 1) != 0;
+  }
+
   /** Makes this the header of an answer to a frame: same type, addresses exchanged. */
   writeReply(received: EthernetHeader): void {
     this.destination0 = received.source0;

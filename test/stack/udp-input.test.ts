@@ -194,6 +194,15 @@ test("fragments, other protocols and sources that no host may have are dropped a
   assert.equal(machine.header.rxDatagrams, 0n);
 });
 
+test("a frame to a group of hosts is taken when its IP address is this host's", () => {
+  const machine = createMachine();
+  const server = machine.bound(LOCAL, 1234);
+  machine.deliver(udpDatagram({ destinationMac: new Uint8Array(6).fill(0xff) }));
+  machine.poll();
+  assert.equal(machine.socket(server).receiveCount, 1);
+  machine.census();
+});
+
 test("an unfinished checksum is accepted on virtual interfaces only", () => {
   for (const virtual of [true, false]) {
     const machine = createMachine({ virtual });
