@@ -1,7 +1,8 @@
 // The stack as the preload library has it, with rings in plain memory instead of a network card:
-// counts what a packet costs. `instructions receive|send|sendto COUNT BATCH VIRTUAL` makes the calls
-// that a program's recv, send (connected) and sendto make; callgrind counts inside measured() only. This file plays the kernel:
-// it takes frames from the fill and TX rings and puts them into the RX and completion rings.
+// counts what a packet costs. `instructions receive|send|sendto COUNT BATCH VIRTUAL` makes the
+// calls that a program's recv, send (connected) and sendto make; callgrind counts inside measured()
+// only. This file plays the kernel: it takes frames from the fill and TX rings and puts them into
+// the RX and completion rings.
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -119,7 +119,7 @@ function section(results: Map<string, Latency[]>, rounds: number, seconds: numbe
     method: [
       `sockperf ping-pong, ${rounds} rounds of ${seconds} s, taking turns; medians of the rounds.`,
       `Server on CPU ${SERVER_CPU}, client on CPU ${CLIENT_CPU}. The kernel spins by --nonblocked,`,
-      "exasock by --wait=spin, and with --nonblocked, too. Raw AF_XDP: bench/raw-xsk.c, the same bytes.",
+      "exasock by --wait=spin, once with --nonblocked, too. Raw AF_XDP: bench/raw-xsk.c.",
     ],
     figures: [...figures, ...ratios],
   };

@@ -1,4 +1,4 @@
-// What the preload library costs a process that it is loaded into: private memory and start-up time.
+// What the preload library costs a process that it is loaded into: private memory, start-up time.
 
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";

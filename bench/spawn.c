@@ -1,6 +1,6 @@
-// Starts a program many times, one after the other, and prints the mean time of one in nanoseconds:
-// `spawn COUNT PRELOAD PROGRAM`; PRELOAD may be empty. A starter in C, because Node's own start of a
-// process takes longer than what is to be measured.
+// Starts a program many times, one after the other, and prints the mean time of one in
+// nanoseconds: `spawn COUNT PRELOAD PROGRAM`; PRELOAD may be empty. A starter in C, because Node's
+// own start of a process takes longer than what is to be measured.
 #include <spawn.h>
 #include <stdint.h>
 #include <stdio.h>

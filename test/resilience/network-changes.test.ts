@@ -1,5 +1,5 @@
-// The network changes under running programs. The kernel is the oracle: what it does to sockets when
-// a link goes down, an address vanishes or a neighbour gets another card, exasock does too.
+// The network changes under running programs. The kernel is the oracle: what it does to sockets
+// when a link goes down, an address vanishes or a neighbour gets another card, exasock does too.
 
 import type { Host } from "../../src/lab/network.ts";
 import {
