@@ -29,7 +29,7 @@ static uint64_t to_address;
 static uint16_t to_port;
 static char payload[PAYLOAD_BYTES];
 
-static void check(bool fine, const char* what) {
+static void check(bool fine, const char *what) {
   if (fine) return;
   fprintf(stderr, "instructions: %s failed\n", what);
   exit(1);
@@ -37,28 +37,28 @@ static void check(bool fine, const char* what) {
 
 static uint64_t mapped(uint32_t address_net) { return (uint64_t)address_net << 32 | 0xffff0000u; }
 
-static uint32_t* word(unsigned ring, uint32_t part) {
+static uint32_t *word(unsigned ring, uint32_t part) {
   return core_at(RINGS_OFFSET + queue * QUEUE_WINDOW_BYTES + ring * RING_WINDOW_BYTES + part);
 }
 
-static void* entry(unsigned ring, uint32_t index, uint32_t entries, size_t bytes) {
-  return (char*)word(ring, DESCRIPTORS) + (index & (entries - 1)) * bytes;
+static void *entry(unsigned ring, uint32_t index, uint32_t entries, size_t bytes) {
+  return (char *)word(ring, DESCRIPTORS) + (index & (entries - 1)) * bytes;
 }
 
-static uint16_t sum16(const void* data, size_t bytes, uint32_t sum) {
-  const unsigned char* at = data;
+static uint16_t sum16(const void *data, size_t bytes, uint32_t sum) {
+  const unsigned char *at = data;
   for (size_t i = 0; i + 1 < bytes; i += 2) sum += (uint32_t)at[i] << 8 | at[i + 1];
   while (sum >> 16) sum = (sum & 0xffff) + (sum >> 16);
   return (uint16_t)sum;
 }
 
-static void put16(unsigned char* at, uint16_t value) {
+static void put16(unsigned char *at, uint16_t value) {
   at[0] = (unsigned char)(value >> 8);
   at[1] = (unsigned char)value;
 }
 
 /** A datagram for our socket, checksums as a card's or as a veth peer's kernel leaves them. */
-static void make_packet(unsigned char* at, bool finished) {
+static void make_packet(unsigned char *at, bool finished) {
   static const unsigned char start[] = {2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0};
   memset(at, 0, PACKET_BYTES);
   memcpy(at, start, sizeof start);
@@ -118,8 +118,8 @@ static void set_up(bool is_virtual, bool is_connected) {
 static void kernel_receives(bool finished) {
   uint32_t from = *word(Ring_Fill, CONSUMER), to = *word(Ring_Rx, PRODUCER);
   check(from != *word(Ring_Fill, PRODUCER), "a posted frame");
-  uint64_t address = *(uint64_t*)entry(Ring_Fill, from, FILL_RING_ENTRIES, sizeof address);
-  struct descriptor* received = entry(Ring_Rx, to, RX_RING_ENTRIES, sizeof *received);
+  uint64_t address = *(uint64_t *)entry(Ring_Fill, from, FILL_RING_ENTRIES, sizeof address);
+  struct descriptor *received = entry(Ring_Rx, to, RX_RING_ENTRIES, sizeof *received);
   address += 256; /* XDP_PACKET_HEADROOM */
   make_packet(core_at(core_header()->framePoolOffset + (uint32_t)address), finished);
   *received = (struct descriptor){.address = address, .length = PACKET_BYTES};
@@ -132,8 +132,8 @@ static unsigned kernel_sends(void) {
   unsigned sent = 0;
   for (; *word(Ring_Tx, CONSUMER) != *word(Ring_Tx, PRODUCER); sent++) {
     uint32_t from = *word(Ring_Tx, CONSUMER), to = *word(Ring_Completion, PRODUCER);
-    struct descriptor* one = entry(Ring_Tx, from, TX_RING_ENTRIES, sizeof *one);
-    uint64_t* done = entry(Ring_Completion, to, COMPLETION_RING_ENTRIES, sizeof *done);
+    struct descriptor *one = entry(Ring_Tx, from, TX_RING_ENTRIES, sizeof *one);
+    uint64_t *done = entry(Ring_Completion, to, COMPLETION_RING_ENTRIES, sizeof *done);
     check(one->length == PACKET_BYTES, "a whole frame in the TX ring");
     *done = one->address;
     *word(Ring_Tx, CONSUMER) = from + 1;
@@ -158,7 +158,7 @@ __attribute__((noinline)) static void measured(bool sends, unsigned batch) {
   }
 }
 
-int main(int count, char** arguments) {
+int main(int count, char **arguments) {
   if (count != 5) return 2;
   bool sends = strcmp(arguments[1], "receive") != 0;
   unsigned packets = (unsigned)atoi(arguments[2]), batch = (unsigned)atoi(arguments[3]);

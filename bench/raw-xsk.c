@@ -22,14 +22,14 @@ enum { ETHER_TYPE_AT = 12, EXPERIMENTAL_HIGH = 0x88, EXPERIMENTAL_LOW = 0xb5 };
 
 struct ring {
   uint32_t *producer, *consumer;
-  void* entries;
+  void *entries;
 };
 
 static struct ring rx, tx, fill, completion;
-static char* pool;
+static char *pool;
 static int xsk;
 
-static void must(bool fine, const char* what) {
+static void must(bool fine, const char *what) {
   if (fine) return;
   perror(what);
   exit(1);
@@ -41,12 +41,12 @@ static uint64_t now(void) {
   return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-static struct ring map_ring(const struct xdp_ring_offset* at, off_t page, size_t entry_bytes) {
-  char* base = mmap(NULL, at->desc + RING * entry_bytes, PROT_READ | PROT_WRITE,
+static struct ring map_ring(const struct xdp_ring_offset *at, off_t page, size_t entry_bytes) {
+  char *base = mmap(NULL, at->desc + RING * entry_bytes, PROT_READ | PROT_WRITE,
                     MAP_SHARED | MAP_POPULATE, xsk, page);
   must(base != MAP_FAILED, "mmap");
-  return (struct ring){(uint32_t*)(void*)(base + at->producer),
-                       (uint32_t*)(void*)(base + at->consumer), base + at->desc};
+  return (struct ring){(uint32_t *)(void *)(base + at->producer),
+                       (uint32_t *)(void *)(base + at->consumer), base + at->desc};
 }
 
 /** r0 = bpf_redirect_map(xsks, ctx->rx_queue_index, XDP_PASS): all frames are ours. */
@@ -91,13 +91,13 @@ static void open_xsk(int interface) {
   tx = map_ring(&at.tx, XDP_PGOFF_TX_RING, sizeof(struct xdp_desc));
   fill = map_ring(&at.fr, (off_t)XDP_UMEM_PGOFF_FILL_RING, sizeof(uint64_t));
   completion = map_ring(&at.cr, (off_t)XDP_UMEM_PGOFF_COMPLETION_RING, sizeof(uint64_t));
-  for (uint32_t i = 0; i < RING; i++) ((uint64_t*)fill.entries)[i] = i * FRAME_BYTES;
+  for (uint32_t i = 0; i < RING; i++) ((uint64_t *)fill.entries)[i] = i * FRAME_BYTES;
   __atomic_store_n(fill.producer, RING, __ATOMIC_RELEASE);
   struct sockaddr_xdp to = {.sxdp_family = AF_XDP,
                             .sxdp_flags = XDP_COPY | XDP_USE_NEED_WAKEUP,
                             .sxdp_ifindex = (uint32_t)interface};
   // The last user of the queue may still be on its way out.
-  for (int tries = 0; bind(xsk, (struct sockaddr*)&to, sizeof to) != 0; tries++) {
+  for (int tries = 0; bind(xsk, (struct sockaddr *)&to, sizeof to) != 0; tries++) {
     must(errno == EBUSY && tries < 1000, "bind");
     usleep(1000);
   }
@@ -105,11 +105,11 @@ static void open_xsk(int interface) {
 
 static void send_frame(void) {
   static uint32_t sent;
-  struct xdp_desc* one = (struct xdp_desc*)tx.entries + (sent & (RING - 1));
+  struct xdp_desc *one = (struct xdp_desc *)tx.entries + (sent & (RING - 1));
   one->addr = (RING + (sent & (RING - 1))) * (uint64_t)FRAME_BYTES;
   one->len = SENT_BYTES;
   one->options = 0;
-  char* frame = pool + one->addr;
+  char *frame = pool + one->addr;
   memset(frame, 0xff, ETHER_TYPE_AT);
   frame[ETHER_TYPE_AT] = (char)EXPERIMENTAL_HIGH;
   frame[ETHER_TYPE_AT + 1] = (char)EXPERIMENTAL_LOW;
@@ -119,24 +119,24 @@ static void send_frame(void) {
   __atomic_store_n(completion.consumer, done, __ATOMIC_RELEASE);
 }
 
-/** Takes what has arrived and posts its frames again; true if the other end's frame was among it. */
+/** Takes what has arrived and posts its frames again; true if the other end's was among it. */
 static bool receive_frame(void) {
   uint32_t from = *rx.consumer, to = __atomic_load_n(rx.producer, __ATOMIC_ACQUIRE);
   bool hit = false;
   for (; from != to; from++) {
-    const struct xdp_desc* one = (struct xdp_desc*)rx.entries + (from & (RING - 1));
-    const unsigned char* type = (unsigned char*)pool + one->addr + ETHER_TYPE_AT;
+    const struct xdp_desc *one = (struct xdp_desc *)rx.entries + (from & (RING - 1));
+    const unsigned char *type = (unsigned char *)pool + one->addr + ETHER_TYPE_AT;
     hit = hit || (type[0] == EXPERIMENTAL_HIGH && type[1] == EXPERIMENTAL_LOW);
     uint32_t posted = *fill.producer;
     uint64_t frame = one->addr & ~(uint64_t)(FRAME_BYTES - 1);
-    ((uint64_t*)fill.entries)[posted & (RING - 1)] = frame;
+    ((uint64_t *)fill.entries)[posted & (RING - 1)] = frame;
     __atomic_store_n(fill.producer, posted + 1, __ATOMIC_RELEASE);
   }
   __atomic_store_n(rx.consumer, from, __ATOMIC_RELEASE);
   return hit;
 }
 
-int main(int count, char** arguments) {
+int main(int count, char **arguments) {
   if (count != 5) return 2;
   int interface = (int)if_nametoindex(arguments[1]);
   bool server = strcmp(arguments[2], "server") == 0;
@@ -154,7 +154,7 @@ int main(int count, char** arguments) {
       if (receive_frame()) send_frame();
     }
   }
-  uint64_t* halves = calloc(rounds, sizeof *halves);
+  uint64_t *halves = calloc(rounds, sizeof *halves);
   must(halves != NULL, "calloc");
   for (uint32_t i = 0; i < rounds; i++) {
     uint64_t start = now();

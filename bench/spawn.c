@@ -14,12 +14,12 @@ static uint64_t now(void) {
   return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-int main(int count, char** arguments) {
+int main(int count, char **arguments) {
   if (count != 4) return 2;
   static char preload[4096];
   snprintf(preload, sizeof preload, "LD_PRELOAD=%s", arguments[2]);
-  char* environment[] = {arguments[2][0] ? preload : NULL, NULL};
-  char* command[] = {arguments[3], NULL};
+  char *environment[] = {arguments[2][0] ? preload : NULL, NULL};
+  char *command[] = {arguments[3], NULL};
   unsigned starts = (unsigned)atoi(arguments[1]);
   uint64_t begin = now();
   for (unsigned i = 0; i < starts; i++) {

@@ -23,7 +23,7 @@
 #include <unistd.h>
 
 enum { LINE_BYTES = 1 << 18, ARGUMENTS_MAX = 7, BATCH_MAX = 16, ARENA_BYTES = 64 << 20 };
-#define ARENA_ADDRESS ((char*)0x200000000000)
+#define ARENA_ADDRESS ((char *)0x200000000000)
 
 // The integer calling convention of x86-64 and AArch64 is the same for all these calls, variadic
 // ones included, as long as every argument is a whole word.
@@ -35,10 +35,10 @@ static char text[LINE_BYTES + 64];
 /** Counts signals in the first word of the arena; scenarios install it as @on_signal. */
 __attribute__((visibility("default"))) void on_signal(int number) {
   (void)number;
-  __atomic_add_fetch((long*)ARENA_ADDRESS, 1, __ATOMIC_RELAXED);
+  __atomic_add_fetch((long *)ARENA_ADDRESS, 1, __ATOMIC_RELAXED);
 }
 
-static void print(const char* from, size_t length) {
+static void print(const char *from, size_t length) {
   while (length > 0) {
     ssize_t written = write(STDOUT_FILENO, from, length);
     if (written < 0 && errno == EINTR) continue;
@@ -48,22 +48,22 @@ static void print(const char* from, size_t length) {
   }
 }
 
-static void answer(const char* tag, long result, int error) {
+static void answer(const char *tag, long result, int error) {
   char reply[128];
   int length = snprintf(reply, sizeof reply, "%s %ld %d\n", tag, result, error);
   print(reply, (size_t)length);
 }
 
-static void* symbol(const char* name) {
-  void* found = dlsym(RTLD_DEFAULT, name);
+static void *symbol(const char *name) {
+  void *found = dlsym(RTLD_DEFAULT, name);
   if (found) return found;
   fprintf(stderr, "calls: no function %s\n", name);
   _exit(3);
 }
 
-static long value(const char* word, const long* results, int count) {
+static long value(const char *word, const long *results, int count) {
   if (word[0] == '@') return (long)symbol(word + 1);
-  if (word[0] == '*') return *(long*)symbol(word + 1);
+  if (word[0] == '*') return *(long *)symbol(word + 1);
   if (word[0] == '$') {
     int back = atoi(word + 1);
     return back >= 1 && back <= count ? results[count - back] : -1;
@@ -72,11 +72,11 @@ static long value(const char* word, const long* results, int count) {
 }
 
 /** `NAME ARG…` is made as a call and answered; returns its result. */
-static long make_call(const char* tag, char* rest, const long* results, int count) {
-  char* state = NULL;
-  char* name = strtok_r(rest, " ", &state);
+static long make_call(const char *tag, char *rest, const long *results, int count) {
+  char *state = NULL;
+  char *name = strtok_r(rest, " ", &state);
   long arguments[ARGUMENTS_MAX] = {0};
-  char* word;
+  char *word;
   for (int i = 0; i < ARGUMENTS_MAX && (word = strtok_r(NULL, " ", &state)) != NULL; i++) {
     arguments[i] = value(word, results, count);
   }
@@ -93,15 +93,15 @@ struct thread_call {
   char rest[512];
 };
 
-static void* thread_main(void* argument) {
-  struct thread_call* call = argument;
+static void *thread_main(void *argument) {
+  struct thread_call *call = argument;
   make_call(call->tag, call->rest, NULL, 0);
   free(call);
   return NULL;
 }
 
-static void start_thread(const char* tag, const char* rest) {
-  struct thread_call* call = calloc(1, sizeof *call);
+static void start_thread(const char *tag, const char *rest) {
+  struct thread_call *call = calloc(1, sizeof *call);
   if (!call) _exit(3);
   snprintf(call->tag, sizeof call->tag, "%s", tag);
   snprintf(call->rest, sizeof call->rest, "%s", rest);
@@ -111,23 +111,23 @@ static void start_thread(const char* tag, const char* rest) {
 }
 
 /** Runs `TAG call NAME ARG…;…`: all that a child process does. */
-static void run_batch(char* commands) {
+static void run_batch(char *commands) {
   long results[BATCH_MAX];
   int count = 0;
-  char* state = NULL;
-  for (char* command = strtok_r(commands, ";", &state); command && count < BATCH_MAX;
+  char *state = NULL;
+  for (char *command = strtok_r(commands, ";", &state); command && count < BATCH_MAX;
        command = strtok_r(NULL, ";", &state)) {
-    char* words = NULL;
-    char* tag = strtok_r(command, " ", &words);
+    char *words = NULL;
+    char *tag = strtok_r(command, " ", &words);
     strtok_r(NULL, " ", &words);
     if (tag) results[count] = make_call(tag, words, results, count);
     count++;
   }
 }
 
-static void poke(const char* tag, char* rest) {
-  char* hex = NULL;
-  char* to = (char*)strtoull(rest, &hex, 0);
+static void poke(const char *tag, char *rest) {
+  char *hex = NULL;
+  char *to = (char *)strtoull(rest, &hex, 0);
   for (hex++; hex[0] && hex[1]; hex += 2) {
     char digits[3] = {hex[0], hex[1], 0};
     *to++ = (char)strtol(digits, NULL, 16);
@@ -135,9 +135,9 @@ static void poke(const char* tag, char* rest) {
   answer(tag, 0, 0);
 }
 
-static void peek(const char* tag, char* rest) {
-  char* after = NULL;
-  const unsigned char* from = (const unsigned char*)strtoull(rest, &after, 0);
+static void peek(const char *tag, char *rest) {
+  char *after = NULL;
+  const unsigned char *from = (const unsigned char *)strtoull(rest, &after, 0);
   unsigned long length = strtoul(after, NULL, 0);
   size_t used = (size_t)snprintf(text, sizeof text, "%s ", tag);
   for (unsigned long i = 0; i < length && used + 4 < sizeof text; i++) {
@@ -165,9 +165,9 @@ static int read_line(void) {
 }
 
 static void run_line(void) {
-  char* state = NULL;
-  char* tag = strtok_r(line, " ", &state);
-  char* verb = strtok_r(NULL, " ", &state);
+  char *state = NULL;
+  char *tag = strtok_r(line, " ", &state);
+  char *verb = strtok_r(NULL, " ", &state);
   if (!tag || !verb) return;
   if (!strcmp(verb, "call")) make_call(tag, state, NULL, 0);
   if (!strcmp(verb, "thread")) start_thread(tag, state);
@@ -192,7 +192,7 @@ static void run_line(void) {
 }
 
 int main(void) {
-  void* arena = mmap(ARENA_ADDRESS, ARENA_BYTES, PROT_READ | PROT_WRITE,
+  void *arena = mmap(ARENA_ADDRESS, ARENA_BYTES, PROT_READ | PROT_WRITE,
                      MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
   if (arena != ARENA_ADDRESS) {
     perror("calls: mmap");

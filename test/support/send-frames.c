@@ -12,7 +12,7 @@
 
 static unsigned char frame[65536];
 
-int main(int count, char** arguments) {
+int main(int count, char **arguments) {
   if (count != 2) return 2;
   // Protocol 0: only sends.
   int fd = socket(AF_PACKET, SOCK_RAW, 0);
@@ -27,7 +27,7 @@ int main(int count, char** arguments) {
   while (fread(size, sizeof size, 1, stdin) == 1) {
     size_t length = (size_t)(size[0] | size[1] << 8);
     if (fread(frame, 1, length, stdin) != length) return 1;
-    while (sendto(fd, frame, length, 0, (struct sockaddr*)&to, sizeof to) < 0) {
+    while (sendto(fd, frame, length, 0, (struct sockaddr *)&to, sizeof to) < 0) {
       if (errno != ENOBUFS && errno != EAGAIN && errno != EINTR) {
         perror("send-frames: sendto");
         return 1;
