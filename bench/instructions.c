@@ -103,6 +103,7 @@ static void set_up(bool is_virtual, bool is_connected) {
   remote = inet_addr("10.0.0.2");
   check(w2c_stack_addressAdd(stack, 0, mapped(local)) == 0, "addressAdd");
   udp = w2c_stack_socketCreate(stack, 4711, 17, CLIENT);
+  w2c_stack_socketSetOption(stack, udp, SocketOption_SendBuffer, 1 << 30);
   check(w2c_stack_socketBind(stack, udp, 0, mapped(local), htons(PORT), 0) == 0, "socketBind");
   if (is_connected) {
     w2c_stack_socketConnect(stack, udp, 0, mapped(local), htons(PORT), 0, mapped(remote),

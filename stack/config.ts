@@ -35,6 +35,8 @@ export const COMPLETION_RING_ENTRIES: u32 = 2048;
 /** Frames that one queue keeps posted for the kernel to receive into. */
 export const FILL_TARGET_FRAMES: u32 = 1024;
 
+/** Frames that a queue lets the kernel use up before it posts new ones. */
+export const REFILL_BATCH_FRAMES: u32 = 16;
 /** Sent frames that a queue lets pile up before it takes them back. */
 export const REAP_BATCH_FRAMES: u32 = 16;
 

@@ -2,7 +2,15 @@
 
 import { loadAcquire32 } from "./host";
 import { drainQueueRing } from "./link/ingress";
-import { Queue, QueueState, Ring, reapCompletions, receivable, refill } from "./link/queue";
+import {
+  Queue,
+  QueueState,
+  Ring,
+  reapCompletions,
+  isRefillDue,
+  receivable,
+  refill,
+} from "./link/queue";
 import { RegionHeader } from "./region/header";
 
 /** Nothing is due: UDP has no timers. */
@@ -21,7 +29,7 @@ export function pollQueues(now: u64, budget: u32): u32 {
       handled += available;
     }
     if (header.blockedSenders != 0) reapCompletions(slot);
-    refill(slot);
+    if (isRefillDue(slot)) refill(slot);
   }
   header.blockedSenders = 0;
   return handled;

@@ -63,7 +63,9 @@ static __always_inline int in_bucket(__u32 index, __u64 key) {
   const struct bucket *bucket = bpf_map_lookup_elem(&steering, &index);
   if (!bucket) return 0;
   for (int i = 0; i < KEYS_PER_BUCKET; i++) {
-    if (bucket->keys[i] == key) return 1;
+    __u64 found = bucket->keys[i];
+    if (found == key) return 1;
+    if (found == 0) return 0;
   }
   return 0;
 }
@@ -82,11 +84,13 @@ static __always_inline int wanted(__u32 address_net, __u16 port_net, __u32 proto
   __u32 fold = address_net ^ V4_MAPPED_FOLD;
   __u32 slot = (interface_slot + 1) & 0xff;
   if (port_net == 0) return 0;
+  /* Sockets bound to an interface are rare: they are looked for last. */
   if (present(fold, port_net, protocol, 0)) return 1;
-  if (present(fold, port_net, protocol, slot)) return 1;
-  if (!present(0, port_net, protocol, 0) && !present(0, port_net, protocol, slot)) return 0;
-  /* A wildcard socket wants what is addressed to this host, not what the host forwards. */
-  return present(fold, 0, KEY_LOCAL_ADDRESS, 0);
+  if (present(0, port_net, protocol, 0) || present(0, port_net, protocol, slot)) {
+    /* A wildcard socket wants what is addressed to this host, not what the host forwards. */
+    return present(fold, 0, KEY_LOCAL_ADDRESS, 0);
+  }
+  return present(fold, port_net, protocol, slot);
 }
 
 /* An ICMP error quotes the datagram that caused it: its source is a socket of ours. */

@@ -129,14 +129,22 @@ static void kick(struct CoreWires *wires, uint64_t queues, bool receive) {
   }
 }
 
+/* The stack's hasWakeups(), without the call. */
+static inline bool wants_wakeups(const struct RegionHeader *header) {
+  return header->wakeMask != 0 || header->successor != 0 || header->daemonWanted == 1;
+}
+
 /* Unlocks, does what was asked, and says whether the stack had more wake-ups than fitted. */
 static bool release_once(struct CoreWires *wires) {
-  uint64_t kicks = w2c_stack_takeKicks(stack);
-  uint64_t rx_kicks = w2c_stack_takeRxKicks(stack);
+  struct RegionHeader *header = core_header();
+  uint64_t kicks = header->kickQueues;
+  uint64_t rx_kicks = header->rxKickQueues;
+  header->kickQueues = 0;
+  header->rxKickQueues = 0;
   uint32_t wakeups[WAKEUPS_PER_HOLD];
   unsigned count = 0;
   bool more = false;
-  if (w2c_stack_hasWakeups(stack)) {
+  if (wants_wakeups(header)) {
     more = true;
     while (count < WAKEUPS_PER_HOLD) {
       int32_t waiter = (int32_t)w2c_stack_nextWakeup(stack);
@@ -157,8 +165,7 @@ static bool release_once(struct CoreWires *wires) {
 void core_release(struct CoreWires *wires, uint32_t client) {
   const struct RegionHeader *header = core_header();
   uint64_t queues = header->kickQueues | header->rxKickQueues;
-  if (queues == 0 && header->wakeMask == 0 && header->successor == 0 &&
-      header->daemonWanted != 1) {
+  if (queues == 0 && !wants_wakeups(header)) {
     core_unlock();
     return;
   }

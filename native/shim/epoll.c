@@ -290,8 +290,7 @@ static struct Member *member_by_data(struct Epoll *epoll, uint64_t data) {
 }
 
 /* Adds the kernel's events to `found` of the stack's. Returns all, or -errno. */
-static int add_kernel(const struct EpollWaiting *waiting, struct Epoll *epoll, int found,
-                      uint64_t now) {
+static int add_kernel(const struct EpollWaiting *waiting, struct Epoll *epoll, int found) {
   struct epoll_event *events = waiting->events;
   int more = waiting->room > found
                  ? real.epoll_wait(waiting->fd, events + found, waiting->room - found, 0)
@@ -301,7 +300,7 @@ static int add_kernel(const struct EpollWaiting *waiting, struct Epoll *epoll, i
     struct Member *member = &epoll->members[i];
     bool levels = (member->event.events & (EPOLLET | EPOLLONESHOT)) == 0;
     if (levels && (member->event.events & EPOLLIN) != 0 && is_accelerated(member)) {
-      socket_twin_empty(member->endpoint, now);
+      socket_twin_empty(member->endpoint);
     }
   }
   int total = found;
@@ -329,7 +328,7 @@ static int try_epoll(void *context, uint64_t now, bool askKernel) {
   int found = scan(waiting, epoll, now, &askKernel);
   if (askKernel || now - epoll->askedNanos > KERNEL_ASK_NANOS) {
     epoll->askedNanos = now;
-    found = add_kernel(waiting, epoll, found, now);
+    found = add_kernel(waiting, epoll, found);
   }
   release();
   return found;

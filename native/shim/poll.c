@@ -57,7 +57,7 @@ static void ask_kernel(struct Polling *polling, uint64_t now) {
     if (restore) one->events = wanted[i];
     if (endpoint == NULL) continue;
     if ((one->revents & (POLLIN | POLLERR)) == 0 && (one->events & POLLIN) != 0) {
-      socket_twin_empty(endpoint, now);
+      socket_twin_empty(endpoint);
     }
     if (!restore && socket_is_accelerated(endpoint)) {
       one->revents = (short)(one->revents & ~OUT_EVENTS);

@@ -143,7 +143,7 @@ static bool take_from_stack(struct Receiving *receiving, bool has, uint64_t now)
   if (!has && !pump) return false;
   if (UNLIKELY(process.stale) && !process_usable()) return false;
   if (has ? !stack_lock() : !stack_trylock()) return false;
-  if (pump) w2c_stack_poll(stack, now, POLL_BUDGET);
+  if (pump) w2c_stack_poll(stack, arrival_time(now), POLL_BUDGET);
   const struct Socket *socket = region_socket(receiving->endpoint->index);
   bool done = false;
   if (LIKELY(socket->sequence == receiving->endpoint->sequence)) {
@@ -164,11 +164,11 @@ static bool take_from_stack(struct Receiving *receiving, bool has, uint64_t now)
   return done;
 }
 
-static bool take_from_kernel(struct Receiving *receiving, uint64_t now) {
+static bool take_from_kernel(struct Receiving *receiving) {
   ssize_t result =
       real.recvmsg(receiving->fd, receiving->message, receiving->flags | MSG_DONTWAIT);
   if (result < 0 && errno == EAGAIN) {
-    socket_twin_empty(receiving->endpoint, now);
+    socket_twin_empty(receiving->endpoint);
     return false;
   }
   receiving->result = result >= 0 ? result : -errno;
@@ -184,7 +184,7 @@ static int try_receive(void *context, uint64_t now, bool askKernel) {
     return 1;
   }
   bool has = (socket_ready(endpoint) & (EPOLLIN | EPOLLERR)) != 0;
-  if (!has && now == 0) now = now_nanos();
+  if (!has && now == 0) now = now_coarse();
   bool worth = askKernel || socket_twin_worth(endpoint, has ? 0 : now);
   bool kernelFirst = worth && (endpoint->twinTurn || !has);
   if (kernelFirst && has) {
@@ -192,9 +192,9 @@ static int try_receive(void *context, uint64_t now, bool askKernel) {
     process_check_daemon();
     kernelFirst = !process.orphaned && !endpoint->released;
   }
-  if (kernelFirst && take_from_kernel(receiving, now)) return 1;
+  if (kernelFirst && take_from_kernel(receiving)) return 1;
   if (take_from_stack(receiving, has, now)) return 1;
-  return worth && !kernelFirst && take_from_kernel(receiving, now);
+  return worth && !kernelFirst && take_from_kernel(receiving);
 }
 
 static ssize_t receive_by_kernel(const struct Receiving *receiving) {

@@ -244,6 +244,12 @@ static inline struct Socket *region_socket(uint32_t index) {
 }
 
 uint64_t now_nanos(void);
+/* The same to the last tick of the kernel, some milliseconds ago at most, for a fifth of the cost. */
+uint64_t now_coarse(void);
+/* The time to give to the stack's poll(): exact where a program asked for timestamps. */
+static inline uint64_t arrival_time(uint64_t now) {
+  return UNLIKELY(core_header()->timestampsWanted != 0) ? now_nanos() : now;
+}
 static inline void pause_cpu(void) {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
@@ -307,7 +313,7 @@ bool socket_is_nonblocking(int fd, const struct Endpoint *endpoint);
 uint32_t socket_ready(struct Endpoint *endpoint);
 /* True when asking the kernel socket for datagrams may be worth a system call. */
 bool socket_twin_worth(struct Endpoint *endpoint, uint64_t now);
-void socket_twin_empty(struct Endpoint *endpoint, uint64_t now);
+void socket_twin_empty(struct Endpoint *endpoint);
 static inline uint64_t socket_interest(const struct Endpoint *endpoint) {
   return 1ull << (endpoint->index & 63);
 }

@@ -163,11 +163,13 @@ bool socket_twin_worth(struct Endpoint *endpoint, uint64_t now) {
     endpoint->twinHotUntil = now_nanos() + TWIN_HOT_NANOS;
     endpoint->twinMaybe = true;
   }
-  return endpoint->twinMaybe || (now != 0 && now - endpoint->twinAskedNanos > TWIN_ASK_NANOS);
+  /* `now` may be a coarse clock's, a little before the time at which the twin was asked. */
+  int64_t age = (int64_t)(now - endpoint->twinAskedNanos);
+  return endpoint->twinMaybe || (now != 0 && age > (int64_t)TWIN_ASK_NANOS);
 }
 
-void socket_twin_empty(struct Endpoint *endpoint, uint64_t now) {
-  if (now == 0) now = now_nanos();
+void socket_twin_empty(struct Endpoint *endpoint) {
+  uint64_t now = now_nanos();
   endpoint->twinAskedNanos = now;
   if (now >= endpoint->twinHotUntil) endpoint->twinMaybe = false;
 }

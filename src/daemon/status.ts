@@ -16,7 +16,7 @@ import type { Client } from "./clients.ts";
 import { IFF_RUNNING, IFF_UP } from "./netlink/route.ts";
 import type { Region } from "./region.ts";
 import { regionSockets } from "./sockets.ts";
-import type { XskStatistics } from "./xsk.ts";
+import type { Xsk, XskStatistics } from "./xsk.ts";
 
 /** More sockets than this are counted, not listed: the reply is one packet. */
 export const SOCKETS_LISTED_MAX = 2000;
@@ -114,7 +114,8 @@ function fieldsOf(view: { prototype: object }): string[] {
 const HEADER_FIELDS = fieldsOf(RegionHeaderView);
 /** The counters are the header's last part. */
 const HEADER_COUNTERS = HEADER_FIELDS.slice(HEADER_FIELDS.indexOf("rxFrames"));
-const INTERFACE_COUNTERS = ["rxFrames", "rxBytes", "txFrames", "txBytes", "rxDrops"];
+/** What an interface's queues count add up to its own counters. */
+const QUEUE_COUNTERS = ["rxFrames", "rxBytes", "txFrames", "txBytes"];
 
 function countersOf(view: object, names: readonly string[]): Record<string, number> {
   const fields = view as Record<string, unknown>;
@@ -126,12 +127,22 @@ function nameOf(names: Readonly<Record<string, number>>, value: number): string 
   return found ? found[0].toLowerCase() : String(value);
 }
 
+function sumCounters(views: readonly object[]): Record<string, number> {
+  const each = views.map((view) => countersOf(view, QUEUE_COUNTERS));
+  const sum = (name: string) => each.reduce((total, one) => total + (one[name] ?? 0), 0);
+  return Object.fromEntries(QUEUE_COUNTERS.map((name) => [name, sum(name)]));
+}
+
+function queueView(region: Region, xsk: Xsk): QueueView {
+  return new QueueView(region.view, QUEUES_OFFSET + xsk.place.slot * QueueView.BYTES);
+}
+
 function interfaceStatus(region: Region, one: AcceleratedInterface): InterfaceStatus {
   const { link } = one;
   const at = INTERFACES_OFFSET + one.slot * InterfaceView.BYTES;
   const queues = one.queues.map((xsk): QueueStatus => {
     const { slot, queueId } = xsk.place;
-    const view = new QueueView(region.view, QUEUES_OFFSET + slot * QueueView.BYTES);
+    const view = queueView(region, xsk);
     return {
       queue: queueId,
       slot,
@@ -155,7 +166,10 @@ function interfaceStatus(region: Region, one: AcceleratedInterface): InterfaceSt
     nativeProblem: one.nativeProblem,
     zeroCopy: queues.every((queue) => queue.zeroCopy),
     queues,
-    counters: countersOf(new InterfaceView(region.view, at), INTERFACE_COUNTERS),
+    counters: {
+      ...sumCounters(one.queues.map((xsk) => queueView(region, xsk))),
+      rxDrops: Number(new InterfaceView(region.view, at).rxDrops),
+    },
   };
 }
 

@@ -64,6 +64,7 @@ export function sendPortUnreachable(
   }
   const meta = FrameMeta.at(frame);
   markUncharged(meta);
+  meta.interfaceSlot = <u8>queueSlot;
   const at = frameOffset(frame) + TX_HEADROOM_BYTES;
   const quoted = min<u32>(ip.totalLength, MAX_QUOTED_BYTES);
   const icmpAt = <usize>(at + ETHERNET_HEADER_BYTES + IPV4_MIN_HEADER_BYTES);

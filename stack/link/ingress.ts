@@ -44,10 +44,9 @@ export function drainQueueRing(slot: u32, available: u32, now: u64): void {
   ring.publishConsumer(from + available);
   queue.posted -= plain;
   queue.rxFrames += available;
+  queue.rxBytes += bytes;
   header.rxFrames += available;
   header.rxDatagrams += plain;
-  owner.rxFrames += available;
-  owner.rxBytes += bytes;
 }
 
 /**

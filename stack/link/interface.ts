@@ -12,10 +12,6 @@ export const enum InterfaceFlag {
 @final
 @unmanaged
 export class Interface {
-  rxFrames: u64;
-  rxBytes: u64;
-  txFrames: u64;
-  txBytes: u64;
   rxDrops: u64;
   /** Hardware address: its six bytes, little-endian, in the upper 48 bits. */
   mac: u64;

@@ -3,6 +3,7 @@ import {
   FILL_RING_ENTRIES,
   MAX_QUEUES,
   REAP_BATCH_FRAMES,
+  REFILL_BATCH_FRAMES,
   RX_RING_ENTRIES,
   TX_RING_ENTRIES,
 } from "../config";
@@ -62,6 +63,8 @@ export class Queue {
 
   rxFrames: u64;
   txFrames: u64;
+  rxBytes: u64;
+  txBytes: u64;
   /** A QueueState. */
   state: u32;
   interfaceSlot: u32;
@@ -195,6 +198,13 @@ export function chooseQueue(interfaceSlot: u32, hash: u32): u32 {
   return Queue.at(at - 1).state == QueueState.Running ? at : 0;
 }
 
+/** True if a batch of frames can be posted, or so few are left that any help. */
+export function isRefillDue(slot: u32): bool {
+  const queue = Queue.at(slot);
+  const missing = queue.fillTarget - queue.posted;
+  return missing >= REFILL_BATCH_FRAMES || missing > queue.fillTarget >> 2;
+}
+
 /** Posts frames until `fillTarget` are with the kernel, or the pool is down to nothing. */
 export function refill(slot: u32): void {
   const queue = Queue.at(slot);
@@ -261,17 +271,18 @@ export function withdrawUnpublished(slot: u32, from: u32, end: u32): void {
 
 /**
  * Room on the TX ring. Completions are reaped in small batches, so that the frames that are sent
- * from are few and stay in cache.
+ * from are few and stay in cache; every so many frames only, since there may be none yet.
  */
 export function transmitRoom(slot: u32): u32 {
   const queue = Queue.at(slot);
-  if (queue.inFlight >= REAP_BATCH_FRAMES) reapCompletions(slot);
+  const inFlight = queue.inFlight;
+  if (inFlight != 0 && inFlight % REAP_BATCH_FRAMES == 0) reapCompletions(slot);
   return min<u32>(TX_RING_ENTRIES, COMPLETION_RING_ENTRIES) - queue.inFlight;
 }
 
 /**
  * Queues `length` bytes at region offset `at`, inside the frame of this record, for sending.
- * Preconditions: transmitRoom(slot) > 0; the frame is Held.
+ * Preconditions: transmitRoom(slot) > 0; the frame is Held, and its record names the queue.
  */
 export function transmit(slot: u32, meta: FrameMeta, at: u32, length: u32): void {
   const header = RegionHeader.get();
@@ -287,18 +298,15 @@ export function transmit(slot: u32, meta: FrameMeta, at: u32, length: u32): void
   // The options in the upper half are 0.
   store<u64>(entry, <u64>length, 8);
   storeRelease32(producerAt, producer + 1);
-  markTransmitted(slot, queue, meta);
+  markTransmitted(queue, meta);
   header.intent = Intent.None;
   queue.txFrames += 1;
-  const owner = Interface.at(queue.interfaceSlot);
-  owner.txFrames += 1;
-  owner.txBytes += <u64>length;
+  queue.txBytes += <u64>length;
   if (ringNeedsWakeup(queue.txFlags)) header.kickQueues |= (<u64>1) << (<u64>slot);
 }
 
-export function markTransmitted(slot: u32, queue: Queue, meta: FrameMeta): void {
+export function markTransmitted(queue: Queue, meta: FrameMeta): void {
   meta.state = <u8>FrameState.Transmit;
-  meta.interfaceSlot = <u8>slot;
   queue.inFlight += 1;
 }
 

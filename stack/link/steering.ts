@@ -43,7 +43,10 @@ function bucketAt(hash: u32, factor: u32): usize {
 function find(bucket: usize, key: u64): usize {
   for (let n: u32 = 0; n < STEERING_BUCKET_KEYS; n++) {
     const at = bucket + <usize>(n << 3);
-    if (load<u64>(at) == key) return at;
+    const found = load<u64>(at);
+    if (found == key) return at;
+    // A bucket has no holes: nearly all look-ups end here, at the first key.
+    if (found == 0) return 0;
   }
   return 0;
 }
@@ -77,9 +80,18 @@ export function steeringAdd(key: u64): bool {
 
 export function steeringRemove(key: u64): void {
   const hash = hashOf(key);
-  const first = find(bucketAt(hash, FIRST_FACTOR), key);
-  const at = first != 0 ? first : find(bucketAt(hash, SECOND_FACTOR), key);
-  if (at != 0) store<u64>(at, 0);
+  removeFrom(bucketAt(hash, FIRST_FACTOR), key);
+  removeFrom(bucketAt(hash, SECOND_FACTOR), key);
+}
+
+/** The bucket's last key takes the place, before its own is emptied: no reader misses it. */
+function removeFrom(bucket: usize, key: u64): void {
+  const at = find(bucket, key);
+  if (at == 0) return;
+  const used = STEERING_BUCKET_KEYS - countEmpty(bucket);
+  const last = bucket + <usize>((used - 1) << 3);
+  store<u64>(at, load<u64>(last));
+  store<u64>(last, 0);
 }
 
 export function steeringClear(): void {

@@ -43,6 +43,7 @@ export class FrameMeta {
   payloadOffset: u32;
   payloadBytes: u16;
   sourcePortNet: u16;
+  /** Of a queued datagram the interface it came by; of a frame with the kernel, the queue. */
   interfaceSlot: u8;
   ttl: u8;
   tos: u8;

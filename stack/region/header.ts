@@ -89,7 +89,7 @@ export class RegionHeader {
   blockedSenders: u32;
   /** udpReserve's frame index + 1, until udpSubmit or udpAbort. */
   reservedFrame: u32;
-  reservedQueue: u32;
+  reserved12: u32;
   /** Region offset of the reserved frame's Ethernet header. */
   reservedStart: u32;
   destinationHand: u32;
@@ -107,9 +107,11 @@ export class RegionHeader {
   icmpPaidNanos: u64;
   /** The IPv4 address that a wildcard socket's datagram was last for; 0 when none is known. */
   lastLocalLo: u64;
+  /** 1 once a socket asked for arrival timestamps: whoever polls then takes the exact time. */
+  timestampsWanted: u32;
+  reserved9: u32;
   /** Counts sockets created: orders them, and tells reused slots apart. */
   socketSequence: u64;
-  reserved8: u64;
 
   rxFrames: u64;
   rxDropDescriptor: u64;
@@ -134,7 +136,6 @@ export class RegionHeader {
   rxIcmpErrors: u64;
   rxIcmpIgnored: u64;
   txDatagrams: u64;
-  txDatagramBytes: u64;
   txViaKernel: u64;
   txNoFrames: u64;
   txRingFull: u64;

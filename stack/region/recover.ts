@@ -51,7 +51,7 @@ function finishIntent(): void {
     <usize>ring.descriptors + <usize>((from & (TX_RING_ENTRIES - 1)) * DESCRIPTOR_BYTES);
   const frame = <u32>(load<u64>(entry) >> header.frameShift);
   if (frame < header.frameCount && FrameMeta.at(frame).state == <u8>FrameState.Held) {
-    markTransmitted(slot, Queue.at(slot), FrameMeta.at(frame));
+    markTransmitted(Queue.at(slot), FrameMeta.at(frame));
   }
 }
 

@@ -1,6 +1,8 @@
 import { storeRelease32 } from "../host";
-import { Socket, SocketOption } from "./socket";
+import { RegionHeader } from "../region/header";
+import { Socket, SocketFlag, SocketOption } from "./socket";
 
+const TIMESTAMP_FLAGS: u32 = SocketFlag.Timestamp | SocketFlag.TimestampNanos;
 const EINVAL: i32 = 22;
 
 /** Mirrors an option that the kernel socket has accepted. 0, or -EINVAL for an unknown one. */
@@ -10,6 +12,7 @@ export function setSocketOption(index: u32, option: u32, value: u32): i32 {
     const bit: u32 = (<u32>1) << option;
     const flags = value != 0 ? socket.flags | bit : socket.flags & ~bit;
     storeRelease32(changetype<usize>(socket) + offsetof<Socket>("flags"), flags);
+    if ((flags & TIMESTAMP_FLAGS) != 0) RegionHeader.get().timestampsWanted = 1;
     return 0;
   }
   switch (option) {

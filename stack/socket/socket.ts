@@ -85,7 +85,7 @@ export class Socket {
   sendBufferBytes: u32;
   /** Charged to the send buffer: frames that the kernel has not sent yet. */
   sendBytes: u32;
-  /** Cached destination of the connected peer, index + 1, and its generation. */
+  /** Destination of the connected peer, or of the last datagram; index + 1, and its generation. */
   destination: u32;
   destinationGeneration: u32;
   sent: u64;

@@ -165,6 +165,7 @@ export function place(
   socket.localLo = localLo;
   socket.localPortNet = <u16>localPortNet;
   socket.ifindex = ifindex;
+  socket.destination = 0;
   if (!steer(socket)) {
     socket.state = <u8>SocketState.Kernel;
     header.steeringFull += 1;
@@ -183,6 +184,7 @@ export function releaseToKernel(index: u32): void {
   const header = RegionHeader.get();
   header.changingSocket = index;
   unsteer(index);
+  Socket.at(index).destination = 0;
   Socket.at(index).state = <u8>SocketState.Kernel;
   header.changingSocket = 0;
   notifySocket(index);

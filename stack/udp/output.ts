@@ -35,9 +35,17 @@ export function reserveDatagram(
   const header = RegionHeader.get();
   const socket = Socket.at(index);
   const isPlain = (sourceHi | sourceLo | <u64>remotePortNet) == 0;
-  const at = isPlain
-    ? connectedDestination(socket)
-    : destinationFor(socket, remoteHi, remoteLo, remotePortNet, sourceHi, sourceLo);
+  let isRepeated = false;
+  let at: u32;
+  if (isPlain) {
+    at = connectedDestination(socket);
+  } else if ((sourceHi | sourceLo) == 0 && isLastDestination(socket, remoteHi, remoteLo)) {
+    // A server's answer, as a rule: to where its last datagram went.
+    isRepeated = true;
+    at = socket.destination;
+  } else {
+    at = destinationFor(socket, remoteHi, remoteLo, remotePortNet, sourceHi, sourceLo);
+  }
   if (at == 0) return viaKernel(socket);
   const entry = Destination.at(at - 1);
   if (!isUsable(entry)) return viaKernel(socket);
@@ -60,6 +68,13 @@ export function reserveDatagram(
   const frameAt = changetype<UdpFrame>(<usize>start);
   if (isPlain) {
     frameAt.writeFlow(socket.localNet, socket.remoteNet, socket.portsNet);
+  } else if (isRepeated) {
+    const localNet = socket.localNet;
+    frameAt.writeFlow(
+      localNet != 0 ? localNet : mappedToNet(entry.sourceLo),
+      mappedToNet(remoteLo),
+      <u32>socket.localPortNet | (remotePortNet << 16),
+    );
   } else {
     const isToPeer = remotePortNet == 0;
     frameAt.writeFlow(
@@ -70,7 +85,7 @@ export function reserveDatagram(
   }
   frameAt.writeRest(entry.frameStart0, entry.frameStart8, socket.ttlAndTos, lengthBytes);
   header.reservedFrame = frame + 1;
-  header.reservedQueue = queue;
+  meta.interfaceSlot = <u8>queue;
   header.reservedStart = start;
   return <i32>(start + UDP_FRAME_HEADER_BYTES);
 }
@@ -110,7 +125,29 @@ function destinationFor(
   const isAsked = !isWildcard(sourceHi, sourceLo);
   const fromHi = isAsked ? sourceHi : socket.localHi;
   const fromLo = isAsked ? sourceLo : socket.localLo;
-  return lookupDestination(remoteHi, remoteLo, fromHi, fromLo, socket.ifindex);
+  const at = lookupDestination(remoteHi, remoteLo, fromHi, fromLo, socket.ifindex);
+  if (!isAsked && socket.state == <u8>SocketState.Bound) rememberDestination(socket, at);
+  return at;
+}
+
+/**
+ * True if the socket's destination has this address: an unconnected one sent there last, as a server
+ * that answers does. A socket that is the kernel's has none.
+ */
+function isLastDestination(socket: Socket, remoteHi: u64, remoteLo: u64): bool {
+  const known = socket.destination;
+  if (known == 0) return false;
+  const entry = Destination.at(known - 1);
+  return (
+    entry.addressLo == remoteLo &&
+    entry.addressHi == remoteHi &&
+    entry.generation == socket.destinationGeneration
+  );
+}
+
+function rememberDestination(socket: Socket, at: u32): void {
+  socket.destination = at;
+  socket.destinationGeneration = Destination.at(at - 1).generation;
 }
 
 function isPlaced(socket: Socket): bool {
@@ -131,8 +168,7 @@ export function connectedDestination(socket: Socket): u32 {
     socket.localLo,
     socket.ifindex,
   );
-  socket.destination = at;
-  socket.destinationGeneration = Destination.at(at - 1).generation;
+  rememberDestination(socket, at);
   return at;
 }
 
@@ -155,10 +191,9 @@ export function submitDatagram(): void {
   changetype<UdpFrame>(<usize>start).writeUdpChecksum(lengthBytes + UDP_HEADER_BYTES);
   const socket = Socket.at(meta.socket);
   chargeSend(socket, lengthBytes);
-  transmit(header.reservedQueue, meta, start, lengthBytes + UDP_FRAME_HEADER_BYTES);
+  transmit(<u32>meta.interfaceSlot, meta, start, lengthBytes + UDP_FRAME_HEADER_BYTES);
   socket.sent += 1;
   header.txDatagrams += 1;
-  header.txDatagramBytes += <u64>lengthBytes;
 }
 
 /** Gives a reservation up. */

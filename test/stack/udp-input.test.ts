@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { REFILL_BATCH_FRAMES } from "../../build/gen/layout.ts";
 import { address, createMachine, LOCAL, PEER, portNet } from "./machine.ts";
 import { ipv4Packet, udpDatagram } from "./packets.ts";
 
@@ -138,7 +139,7 @@ test("one greedy socket can't take the last frames of the pool", () => {
   }
   assert.ok(machine.header.rxDropNoFrames > 0n);
   const { fill } = machine.census();
-  assert.equal(fill, 128);
+  assert.ok(fill > 128 - REFILL_BATCH_FRAMES, `only ${fill} frames are posted`);
 });
 
 const bad: [string, keyof typeof counters, (good: Uint8Array) => Uint8Array][] = [
