@@ -8,8 +8,8 @@ import { measureLatency } from "./latency.ts";
 import { measureMemory } from "./memory.ts";
 import { isKept, render, type Section } from "./report.ts";
 
-const ROUNDS = 5;
-const SECONDS = 2;
+const ROUNDS = 9;
+const SECONDS = 1;
 
 const MEASUREMENTS: Record<string, () => Promise<Section>> = {
   latency: () => measureLatency({ rounds: ROUNDS, seconds: SECONDS }),
