@@ -63,7 +63,7 @@ test("every payload length is summed rightly, and one wrong bit anywhere is foun
     const wrong = good.slice();
     const at = 34 + ((length * 31) % (good.length - 34));
     // Port bits would lead to another socket, length bits to another reason for the drop.
-    const spoilt = at < 40 ? 40 : at;
+    const spoilt = Math.max(at, 40);
     wrong[spoilt] = (wrong[spoilt] ?? 0) ^ (1 << (length & 7));
     machine.deliver(wrong);
     machine.deliver(good);
