@@ -66,8 +66,8 @@ export function interpositionPage(table: string): string {
     "The preload library defines these functions in place of libc's. Each group says which",
     "descriptors concern it; for all others libc's own function runs. The last column names the",
     "system call that a program may make through `syscall(2)` instead, with the same effect.\n",
-    "How the calls behave (fork, exec, signals, waiting) is told in [calls.md](calls.md), what they",
-    "do with datagrams in [udp.md](udp.md).\n",
+    "How the calls behave (fork, exec, signals, waiting) is told in [calls.md](calls.md), what",
+    "they do with datagrams in [udp.md](udp.md).\n",
     ...[...kinds].flatMap(([kind, meaning]) => {
       const rows = calls.filter((one) => one.kind === kind).map(callCells);
       if (rows.length === 0) return [];

@@ -146,8 +146,8 @@ function unsteer(index: u32): void {
 }
 
 /**
- * Steers an address to the socket, for packets that arrive on `ifindex` (0: any). False if the table
- * has no room; the socket is the kernel's then.
+ * Steers an address to the socket, for packets that arrive on `ifindex` (0: any). False if the
+ * table has no room; the socket is the kernel's then.
  */
 export function place(
   index: u32,

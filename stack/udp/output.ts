@@ -131,8 +131,8 @@ function destinationFor(
 }
 
 /**
- * True if the socket's destination has this address: an unconnected one sent there last, as a server
- * that answers does. A socket that is the kernel's has none.
+ * True if the socket's destination has this address: an unconnected one sent there last, as a
+ * server that answers does. A socket that is the kernel's has none.
  */
 function isLastDestination(socket: Socket, remoteHi: u64, remoteLo: u64): bool {
   const known = socket.destination;

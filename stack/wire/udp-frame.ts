@@ -83,9 +83,6 @@ export class UdpFrame {
   get udpLength(): u32 {
     return bswap<u32>(load<u32>(changetype<usize>(this), UDP_LENGTH)) >> 16;
   }
-  get udpChecksumNet(): u32 {
-    return <u32>load<u16>(changetype<usize>(this), UDP_CHECKSUM);
-  }
 
   /** The sum of the IPv4 header, as of base/checksum.ts. */
   get ipv4Sum(): u64 {
