@@ -19,7 +19,7 @@
  * Turns of the spin between two looks at the clock, which cost as much as a turn, and between two
  * offers of the CPU to others, which cost ten.
  */
-enum { CLOCK_TURNS = 8, YIELD_TURNS = 512, POLL_BUDGET = 64 };
+enum { CLOCK_TURNS = 8, YIELD_TURNS = 1024, POLL_BUDGET = 64 };
 
 uint64_t now_nanos(void) {
   struct timespec now;
@@ -219,7 +219,11 @@ static int wait_loop(struct Waiting *waiting, unsigned interrupts, unsigned rest
   bool ask = false;
   bool interrupted = false;
   for (unsigned turn = 1;; turn++) {
-    if (turn % CLOCK_TURNS == 0) now = now_nanos();
+    if (turn % CLOCK_TURNS == 0) {
+      /* A pause takes as long as a whole turn on some processors: one for several turns. */
+      pause_cpu();
+      now = now_nanos();
+    }
     bool late = now >= waiting->deadline;
     int done = waiting->ready(waiting->context, now, ask || late);
     if (done != 0) return done;
@@ -228,7 +232,6 @@ static int wait_loop(struct Waiting *waiting, unsigned interrupts, unsigned rest
     if (late) return 0;
     ask = interrupted = false;
     if (now < spinUntil && process_usable()) {
-      pause_cpu();
       if (turn % YIELD_TURNS == 0) sched_yield();
       if (now < slowCheck) continue;
       slowCheck = now + SLOW_CHECK_NANOS;
