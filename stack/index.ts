@@ -311,14 +311,6 @@ export function takeKicks(): u64 {
   return queues;
 }
 
-/** Queues whose fill ring needs a wake-up, one bit each; cleared. */
-export function takeRxKicks(): u64 {
-  const header = RegionHeader.get();
-  const queues = header.rxKickQueues;
-  header.rxKickQueues = 0;
-  return queues;
-}
-
 /** Slot for a thread that will sleep, 1 and up, or -ENOSPC. */
 export function waiterAdd(client: u32): i32 {
   const slot = addWaiter(client);

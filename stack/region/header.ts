@@ -89,12 +89,10 @@ export class RegionHeader {
   blockedSenders: u32;
   /** udpReserve's frame index + 1, until udpSubmit or udpAbort. */
   reservedFrame: u32;
-  reserved12: u32;
   /** Region offset of the reserved frame's Ethernet header. */
   reservedStart: u32;
   destinationHand: u32;
 
-  changingSocket: u32;
   intent: u32;
   intentQueue: u32;
   /** Producer index of the ring before the operation. */

@@ -29,7 +29,6 @@ export function recoverRegion(): void {
   rebuildDestinations();
   rebuildWaiters();
   header.reservedFrame = 0;
-  header.changingSocket = 0;
 }
 
 /** Ring entries: what was published is the kernel's, what was not is ours again. */

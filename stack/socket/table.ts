@@ -31,7 +31,6 @@ export function createSocket(cookie: u64, protocol: u32, client: u32): u32 {
     if (index >= MAX_SOCKETS) return 0;
     header.socketHigh = index + 1;
   }
-  header.changingSocket = index;
   const socket = Socket.at(index);
   memory.fill(changetype<usize>(socket), 0, <usize>SOCKET_BYTES);
   header.socketSequence += 1;
@@ -45,7 +44,6 @@ export function createSocket(cookie: u64, protocol: u32, client: u32): u32 {
   socket.state = <u8>SocketState.Created;
   cookieInsert(index);
   header.socketsCreated += 1;
-  header.changingSocket = 0;
   return index;
 }
 
@@ -157,8 +155,6 @@ export function place(
   ifindex: u32,
   state: SocketState,
 ): bool {
-  const header = RegionHeader.get();
-  header.changingSocket = index;
   const socket = Socket.at(index);
   unsteer(index);
   socket.localHi = localHi;
@@ -168,40 +164,33 @@ export function place(
   socket.destination = 0;
   if (!steer(socket)) {
     socket.state = <u8>SocketState.Kernel;
-    header.steeringFull += 1;
-    header.changingSocket = 0;
+    RegionHeader.get().steeringFull += 1;
     return false;
   }
   socket.state = <u8>state;
   demuxInsert(index);
-  header.changingSocket = 0;
   return true;
 }
 
 /** Stops acceleration; what is queued stays readable. */
 export function releaseToKernel(index: u32): void {
   if (!isSocket(index)) return;
-  const header = RegionHeader.get();
-  header.changingSocket = index;
+  const socket = Socket.at(index);
   unsteer(index);
-  Socket.at(index).destination = 0;
-  Socket.at(index).state = <u8>SocketState.Kernel;
-  header.changingSocket = 0;
+  socket.destination = 0;
+  socket.state = <u8>SocketState.Kernel;
   notifySocket(index);
 }
 
 export function destroySocket(index: u32): void {
   if (!isSocket(index)) return;
-  const header = RegionHeader.get();
-  header.changingSocket = index;
   unsteer(index);
   cookieRemove(index);
   drainQueue(index);
   // Sleepers on it, in any process, look again and find it gone.
   notifySocket(index);
   freeSlot(index);
-  header.socketsDestroyed += 1;
-  header.changingSocket = 0;
+  RegionHeader.get().socketsDestroyed += 1;
 }
 
 export function freeSlot(index: u32): void {
