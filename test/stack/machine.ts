@@ -4,41 +4,25 @@
 
 import { readFileSync } from "node:fs";
 import {
-  COMPLETION_RING_ENTRIES,
-  FILL_RING_ENTRIES,
   FRAME_META_BYTES,
   FrameMetaView,
-  FrameState,
   HEADER_OFFSET,
   InterfaceFlag,
   QUEUE_BYTES,
-  QUEUE_WINDOW_BYTES,
   QUEUES_OFFSET,
   QueueView,
   RegionHeaderView,
-  RING_WINDOW_BYTES,
-  RINGS_OFFSET,
-  RX_RING_ENTRIES,
   SOCKET_BYTES,
   SOCKETS_OFFSET,
   SocketView,
-  TX_RING_ENTRIES,
 } from "../../build/gen/layout.ts";
 import { createStack, type HostOverrides } from "../../src/core/instance.ts";
+import { createRings } from "../../src/sim/rings.ts";
 
 const WASM = new URL("../../build/stack.wasm", import.meta.url);
 const compiled = new WebAssembly.Module(readFileSync(WASM));
 
 export const BUILD_HASH = 0x1122334455667788n;
-/** As the kernel lays its rings out: indices in cache lines of their own, entries behind. */
-const PRODUCER = 0;
-const CONSUMER = 64;
-const FLAGS = 128;
-const DESCRIPTORS = 192;
-const NEED_WAKEUP = 1;
-/** XDP_PACKET_HEADROOM: where the kernel puts a packet in its frame. */
-export const RX_HEADROOM = 256;
-
 export interface MachineOptions {
   frameCount?: number;
   frameBytes?: number;
@@ -78,30 +62,17 @@ function macParts(mac: Uint8Array): [number, number] {
 
 export function createMachine(options: MachineOptions = {}) {
   const { frameCount = 1024, frameBytes = 2048, fillTarget = 64, queues = 1 } = options;
-  const { calls, memory, view } = createStack(compiled, options.host ?? {});
+  const stack = createStack(compiled, options.host ?? {});
+  const { calls, memory, view } = stack;
   const bytes = new Uint8Array(memory);
   const status = calls.regionFormat(BigInt(memory.byteLength), frameBytes, frameCount, BUILD_HASH);
   if (status !== 0) throw new Error(`regionFormat: ${status}`);
   const header = new RegionHeaderView(view, HEADER_OFFSET);
   let now = 1_000_000n;
 
-  const ringAt = (queue: number, ring: number) =>
-    RINGS_OFFSET + queue * QUEUE_WINDOW_BYTES + ring * RING_WINDOW_BYTES;
-  const get = (at: number) => view.getUint32(at, true);
-  const set = (at: number, value: number) => view.setUint32(at, value >>> 0, true);
-
-  function addQueue(slot: number, queueId: number, target = fillTarget): number {
-    const queue = calls.queueAdd(slot, queueId);
-    if (queue < 0) throw new Error(`queueAdd: ${queue}`);
-    for (const ring of [0, 1, 2, 3]) {
-      const at = ringAt(queue, ring);
-      bytes.fill(0, at, at + RING_WINDOW_BYTES);
-      calls.queueRing(queue, ring, PRODUCER, CONSUMER, DESCRIPTORS, FLAGS);
-    }
-    set(ringAt(queue, 1) + FLAGS, NEED_WAKEUP);
-    calls.queueStart(queue, target);
-    return queue;
-  }
+  const { ringAt, takePosted, pushDescriptor, deliver, ...rings } = createRings(stack);
+  const addQueue = (slot: number, queueId: number, target = fillTarget) =>
+    rings.addQueue(slot, queueId, target);
 
   function addInterface(ifindex: number, mac: Uint8Array, queueCount: number, mtu = 1500): number {
     const flags = InterfaceFlag.Up | (options.virtual === false ? 0 : InterfaceFlag.Virtual);
@@ -110,55 +81,12 @@ export function createMachine(options: MachineOptions = {}) {
     return slot;
   }
 
-  /** The kernel takes one posted frame; its UMEM address, or undefined when none is posted. */
-  function takePosted(queue: number): bigint | undefined {
-    const at = ringAt(queue, 2);
-    const consumer = get(at + CONSUMER);
-    if (consumer === get(at + PRODUCER)) return undefined;
-    const entry = at + DESCRIPTORS + (consumer & (FILL_RING_ENTRIES - 1)) * 8;
-    set(at + CONSUMER, consumer + 1);
-    return view.getBigUint64(entry, true);
-  }
-
-  function pushDescriptor(queue: number, umemAddress: bigint, length: number): void {
-    const at = ringAt(queue, 0);
-    const producer = get(at + PRODUCER);
-    const entry = at + DESCRIPTORS + (producer & (RX_RING_ENTRIES - 1)) * 16;
-    view.setBigUint64(entry, umemAddress, true);
-    set(entry + 8, length);
-    set(entry + 12, 0);
-    set(at + PRODUCER, producer + 1);
-  }
-
-  /** A packet arrives on a queue. False if no frame was posted for it. */
-  function deliver(packet: Uint8Array, queue = 0): boolean {
-    const posted = takePosted(queue);
-    if (posted === undefined) return false;
-    const room = frameBytes - RX_HEADROOM;
-    const kept = packet.subarray(0, room);
-    bytes.set(kept, header.framePoolOffset + Number(posted) + RX_HEADROOM);
-    pushDescriptor(queue, posted + BigInt(RX_HEADROOM), kept.length);
-    return true;
-  }
-
   /** The kernel sends what is on the TX ring; the packets, and their frames are completed. */
   function transmitted(queue = 0, complete = true): Uint8Array[] {
-    const tx = ringAt(queue, 1);
-    const done = ringAt(queue, 3);
-    const packets: Uint8Array[] = [];
-    for (let at = get(tx + CONSUMER); at !== get(tx + PRODUCER); at = (at + 1) >>> 0) {
-      const entry = tx + DESCRIPTORS + (at & (TX_RING_ENTRIES - 1)) * 16;
-      const umemAddress = view.getBigUint64(entry, true);
-      const start = header.framePoolOffset + Number(umemAddress);
-      packets.push(bytes.slice(start, start + get(entry + 8)));
-      if (!complete) continue;
-      set(tx + CONSUMER, at + 1);
-      const producer = get(done + PRODUCER);
-      const slot = done + DESCRIPTORS + (producer & (COMPLETION_RING_ENTRIES - 1)) * 8;
-      view.setBigUint64(slot, umemAddress, true);
-      set(done + PRODUCER, producer + 1);
-    }
-    return packets;
+    if (!complete) return rings.transmitting(queue).map((one) => one.packet);
+    const sent = rings.takeTransmitting(queue);
+    for (const { umemAddress } of sent) rings.complete(queue, umemAddress);
+    return sent.map((one) => one.packet);
   }
 
   const frameMeta = (index: number) =>
@@ -313,5 +241,3 @@ export function createMachine(options: MachineOptions = {}) {
     frameBytes,
   };
 }
-
-export { CONSUMER, DESCRIPTORS, FrameState, PRODUCER };
