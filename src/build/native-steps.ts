@@ -1,4 +1,4 @@
-// From C to the preload library, the Node addon and the BPF programs.
+// From C to the preload library, the Node addon, the BPF programs and the laboratory's own program.
 
 import { existsSync, readFileSync, renameSync } from "node:fs";
 import { basename } from "node:path";
@@ -39,6 +39,7 @@ const SCALAR = ["-fno-slp-vectorize"];
 const CORE_OPTIMISED = ["-O3", "-fno-strict-aliasing", "-fno-math-errno", ...SCALAR];
 /** What must exist before any C can be compiled. */
 const GENERATED_STEPS = ["stack.c", "layout", "build-hash"];
+const SHARED = "-shared";
 
 /** The steps; a product whose folder has no sources yet has none. */
 export function nativeSteps(): Step[] {
@@ -47,15 +48,17 @@ export function nativeSteps(): Step[] {
   const addon = compileSteps("addon", OPTIMISED);
   const steps = [...core, ...shim, ...addon, ...bpfSteps()];
   if (core.length > 0 && shim.length > 0) {
-    const flags = ["-Wl,-z,defs", "-Wl,-z,now", `-Wl,--version-script=${EXPORTS_MAP}`];
+    const flags = [SHARED, "-Wl,-z,defs", "-Wl,-z,now", `-Wl,--version-script=${EXPORTS_MAP}`];
     const link = linkStep("libexasock.so", [...core, ...shim], flags, ["-lpthread", "-ldl"]);
     link.after.push("exports.map");
     link.inputs.push(EXPORTS_MAP);
     steps.push(exportsMapStep(), link);
   }
   if (core.length > 0 && addon.length > 0) {
-    steps.push(linkStep("exasock.node", [...core, ...addon], [], ["-lbpf", "-lpthread"]));
+    steps.push(linkStep("exasock.node", [...core, ...addon], [SHARED], ["-lbpf", "-lpthread"]));
   }
+  const lab = compileSteps("lab", OPTIMISED);
+  if (lab.length > 0) steps.push(...lab, linkStep("impair", lab, [], []));
   return steps;
 }
 
@@ -134,7 +137,7 @@ function linkStep(name: string, objects: Step[], flags: string[], libraries: str
     async run() {
       const clang = needTool("clang", "clang");
       const files = [...inputs, "-o", `${output}.new`];
-      await runTool(clang, ["-shared", "-O2", ...flags, ...files, ...libraries]);
+      await runTool(clang, ["-O2", ...flags, ...files, ...libraries]);
       renameSync(`${output}.new`, output);
       return [];
     },

@@ -2,7 +2,8 @@
 // The demo, the tests and the benchmarks run in it; the machine's own interfaces are not touched.
 
 import { execFileSync } from "node:child_process";
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { BadCable, type Impairment } from "./impairment.ts";
 import type { Outcome } from "./program.ts";
 import { killRunningPrograms, Program, type ProgramOptions, run, until } from "./program.ts";
 
@@ -26,6 +27,17 @@ export interface NetworkOptions {
   mtu?: number;
   /** Receive and transmit queues of each interface. */
   queues?: number;
+  /** Makes each link a bad cable, which can be set anew later. */
+  impairment?: Impairment | undefined;
+  /** False: the kernels neither leave checksums unfinished nor send or receive giant segments. */
+  offloads?: boolean;
+}
+
+/** One end of a veth pair that is being made. */
+interface End {
+  host: Host;
+  interfaceName: string;
+  macAddress: string;
 }
 
 /** UDP counters of the kernel's own stack, from /proc/net/snmp. */
@@ -147,9 +159,10 @@ export class Host {
     return run(this.command(command), options);
   }
 
-  /** A file under /proc/net as this namespace shows it. */
+  /** A file under /proc/net as this namespace shows it; empty when this kernel has none. */
   procNet(file: string): string {
-    return readFileSync(`/proc/${this.#resident.pid}/net/${file}`, "utf8");
+    const path = `/proc/${this.#resident.pid}/net/${file}`;
+    return existsSync(path) ? readFileSync(path, "utf8") : "";
   }
 
   /** The ports of all UDP sockets in the namespace. */
@@ -165,7 +178,7 @@ export class Host {
   async waitForTcpPort(port: number): Promise<void> {
     const suffix = `:${port.toString(16).toUpperCase().padStart(4, "0")}`;
     const listens = () => {
-      const rows = this.procNet("tcp")
+      const rows = `${this.procNet("tcp")}${this.procNet("tcp6")}`
         .split("\n")
         .map((row) => row.trim().split(/\s+/));
       return rows.some((row) => row[1]?.endsWith(suffix) && row[3] === "0A");
@@ -197,6 +210,9 @@ export class Host {
 /** Hosts and the links between them. */
 export class Network implements AsyncDisposable {
   readonly hosts = new Map<string, Host>();
+  /** Where the frames of impaired links pass. */
+  readonly #middles: Host[] = [];
+  readonly #cables: BadCable[] = [];
 
   /** Makes a network; with no options two hosts, left and right, and one link. */
   static async create(options: NetworkOptions = {}): Promise<Network> {
@@ -204,7 +220,10 @@ export class Network implements AsyncDisposable {
     const network = new Network();
     openNetworks.add(network);
     try {
-      await network.#build({ links: [["left", "right"]], mtu: 1500, queues: 1, ...options });
+      const { links = [["left", "right"]], mtu = 1500, queues = 1, impairment } = options;
+      // A bad cable carries frames as they are: complete, and no larger than the link's.
+      const { offloads = impairment === undefined } = options;
+      await network.#build({ links, mtu, queues, impairment, offloads });
       return network;
     } catch (error) {
       network.closeNow();
@@ -218,16 +237,28 @@ export class Network implements AsyncDisposable {
     return host;
   }
 
+  /** The bad cable of the link with this number. */
+  cable(link = 0): BadCable {
+    const cable = this.#cables[link];
+    if (!cable) throw new Error(`link ${link} of this network is not impaired`);
+    return cable;
+  }
+
   async #build(options: Required<NetworkOptions>): Promise<void> {
     const { links } = options;
     const owner = `${process.pid}-${startTicks(process.pid)}-${networkCount++}`;
-    for (const name of new Set(links.flat())) {
+    const open = async (name: string) => {
       const namespace = `${NAME_PREFIX}-${owner}-${name}`;
       await run(["ip", "netns", "add", namespace]);
-      this.hosts.set(name, new Host(name, namespace));
+      const host = new Host(name, namespace);
+      await host.ready();
+      return host;
+    };
+    for (const name of new Set(links.flat())) this.hosts.set(name, await open(name));
+    if (options.impairment) {
+      for (const index of links.keys()) this.#middles.push(await open(`middle${index}`));
     }
     for (const host of this.hosts.values()) {
-      await host.ready();
       await host.run(["ip", "link", "set", "lo", "up"]);
       // Without a limit every refused datagram is answered, as often as a test provokes it.
       const limit = "/proc/sys/net/ipv4/icmp_ratelimit";
@@ -242,33 +273,55 @@ export class Network implements AsyncDisposable {
     index: number,
     left: Host,
     right: Host,
-    { mtu, queues }: Required<NetworkOptions>,
+    options: Required<NetworkOptions>,
   ): Promise<void> {
-    const ends = [left, right].map((host, end) => ({
+    const [first, second] = [left, right].map((host, end) => ({
       host,
       interfaceName: `veth${host.attachments.length}`,
       address: `10.77.${index}.${end + 1}`,
       macAddress: `02:00:0a:4d:${index.toString(16).padStart(2, "0")}:0${end + 1}`,
     }));
-    const [first, second] = ends;
     if (!first || !second) throw new Error("a link has two ends");
-    const size = ["mtu", String(mtu), "numrxqueues", String(queues), "numtxqueues", String(queues)];
-    await run([
-      ...["ip", "link", "add", first.interfaceName, "netns", left.namespace],
-      ...["address", first.macAddress, ...size, "type", "veth"],
-      ...["peer", "name", second.interfaceName, "netns", right.namespace],
-      ...["address", second.macAddress, ...size],
-    ]);
-    for (const { host, interfaceName, address, macAddress } of ends) {
+    const middle = this.#middles[index];
+    if (middle) {
+      // Nobody but the cable itself is to be heard.
+      const quiet = "/proc/sys/net/ipv6/conf/default/disable_ipv6";
+      await middle.run(["sh", "-c", `[ ! -e ${quiet} ] || echo 1 > ${quiet}`]);
+      const near = { host: middle, interfaceName: "side0", macAddress: "02:00:0a:4d:ff:00" };
+      const far = { host: middle, interfaceName: "side1", macAddress: "02:00:0a:4d:ff:01" };
+      await this.#connect(first, near, options);
+      await this.#connect(second, far, options);
+    } else {
+      await this.#connect(first, second, options);
+    }
+    for (const { host, interfaceName, address, macAddress } of [first, second]) {
       const peerAddress = (address === first.address ? second : first).address;
       host.attachments.push({ interfaceName, address, macAddress, peerAddress });
       await host.run(["ip", "addr", "add", `${address}/24`, "brd", "+", "dev", interfaceName]);
+      if (options.offloads) continue;
+      const off = ["tx", "off", "tso", "off", "gso", "off", "gro", "off"];
+      await host.run(["ethtool", "-K", interfaceName, ...off]);
+    }
+    if (middle && options.impairment) {
+      this.#cables[index] = await BadCable.start(middle, ["side0", "side1"], options.impairment);
+    }
+  }
+
+  /** A veth pair whose ends are both up. */
+  async #connect(first: End, second: End, { mtu, queues }: Required<NetworkOptions>) {
+    const size = ["mtu", String(mtu), "numrxqueues", String(queues), "numtxqueues", String(queues)];
+    await run([
+      ...["ip", "link", "add", first.interfaceName, "netns", first.host.namespace],
+      ...["address", first.macAddress, ...size, "type", "veth"],
+      ...["peer", "name", second.interfaceName, "netns", second.host.namespace],
+      ...["address", second.macAddress, ...size],
+    ]);
+    for (const { host, interfaceName } of [first, second]) {
       await host.run(["ip", "link", "set", interfaceName, "up"]);
     }
     // Frames sent before both ends have a carrier are lost.
-    const state = "operstate up";
-    for (const { host, interfaceName } of ends) {
-      await until(`${interfaceName} of ${host.name} to be ${state}`, async () => {
+    for (const { host, interfaceName } of [first, second]) {
+      await until(`${interfaceName} of ${host.name} to be up`, async () => {
         const shown = await host.run(["ip", "-o", "link", "show", interfaceName]);
         return shown.stdout.includes("LOWER_UP");
       });
@@ -278,7 +331,7 @@ export class Network implements AsyncDisposable {
   /** Ends all processes in the namespaces and removes them. Idempotent. */
   closeNow(): void {
     openNetworks.delete(this);
-    for (const host of this.hosts.values()) host.remove();
+    for (const host of [...this.hosts.values(), ...this.#middles.splice(0)]) host.remove();
     this.hosts.clear();
   }
 
