@@ -26,7 +26,7 @@ async function statusOf(host: Host): Promise<Status> {
 /** netcat under exasock on one host, plain netcat on the other. */
 async function netcat(left: Host, right: Host): Promise<void> {
   heading("2. An unmodified program on the user-space stack");
-  const before = left.kernelUdpCounters().InDatagrams ?? 0;
+  const before = left.kernelCounters("Udp").InDatagrams ?? 0;
   shell("left", `EXASOCK_DEBUG=1 bin/exasock nc -u -l ${PORT}`);
   const command = [bin("exasock"), "nc", "-u", "-l", String(PORT)];
   await using server = left.start(command, { environment: { EXASOCK_DEBUG: "1" } });
@@ -52,7 +52,7 @@ async function netcat(left: Host, right: Host): Promise<void> {
 /** Who received them: the stack's counters against the kernel's. */
 async function counters(left: Host, before: number): Promise<void> {
   const now = await statusOf(left);
-  const byKernel = (left.kernelUdpCounters().InDatagrams ?? 0) - before;
+  const byKernel = (left.kernelCounters("Udp").InDatagrams ?? 0) - before;
   note("datagrams that the left host received:");
   say(
     formatTable([

@@ -40,8 +40,8 @@ interface End {
   macAddress: string;
 }
 
-/** UDP counters of the kernel's own stack, from /proc/net/snmp. */
-export type KernelUdpCounters = Record<string, number>;
+/** Counters of the kernel's own stack for one protocol, from /proc/net/snmp. */
+export type KernelCounters = Record<string, number>;
 
 function startTicks(pid: number): string | null {
   try {
@@ -186,11 +186,11 @@ export class Host {
     await until(`TCP port ${port} on ${this.name}`, listens);
   }
 
-  /** What the kernel's own UDP has counted here: InDatagrams, OutDatagrams, NoPorts … */
-  kernelUdpCounters(): KernelUdpCounters {
+  /** What the kernel's own stack has counted here: InDatagrams of Udp, InSegs of Tcp … */
+  kernelCounters(protocol: "Udp" | "Tcp"): KernelCounters {
     const lines = this.procNet("snmp")
       .split("\n")
-      .filter((line) => line.startsWith("Udp:"));
+      .filter((line) => line.startsWith(`${protocol}:`));
     const [names, values] = lines.map((line) => line.split(" ").slice(1));
     return Object.fromEntries((names ?? []).map((name, index) => [name, Number(values?.[index])]));
   }

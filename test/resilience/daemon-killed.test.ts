@@ -9,7 +9,7 @@ import { assertServes, startEcho } from "../support/echo.ts";
 import { CONTROL, compileCalls, startAccelerated, status, warmUp } from "../support/exasock.ts";
 import { Libc } from "../support/libc.ts";
 import { skipWithoutRoot } from "../support/privilege.ts";
-import { datagramCounts } from "../support/proof.ts";
+import { trafficCounts } from "../support/proof.ts";
 import { epollControl, epollCreate, epollWait, poll } from "../support/readiness.ts";
 import { Transcript } from "../support/transcript.ts";
 
@@ -74,7 +74,7 @@ for (const mode of WAIT_MODES) {
     await killDaemon(left);
     await assertServes(server, right);
     assert.equal(server.program.exit, null);
-    assert.ok((left.kernelUdpCounters().InDatagrams ?? 0) > 0, "by the kernel's own UDP");
+    assert.ok((left.kernelCounters("Udp").InDatagrams ?? 0) > 0, "by the kernel's own UDP");
   });
 
   test(`a receiver blocked by --wait=${mode} gets the next datagram`, options, async () => {
@@ -169,9 +169,9 @@ test("the next launch starts a new exasockd and its program is accelerated", opt
   await killDaemon(left);
   const young = await startEcho(left);
   assert.notEqual(await daemonPid(left), before);
-  const counts = await datagramCounts(left);
+  const counts = await trafficCounts(left);
   await assertServes(young, right);
-  assert.ok((await datagramCounts(left)).received > counts.received, "the new one by the stack");
+  assert.ok((await trafficCounts(left)).received > counts.received, "the new one by the stack");
   await assertServes(old, right);
 });
 

@@ -1,4 +1,4 @@
-// Proofs from counters: datagrams went by the stack and not by the kernel, and no frame was lost.
+// Proofs from counters: traffic went by the stack and not by the kernel, and no frame was lost.
 
 import assert from "node:assert/strict";
 import type { Status } from "../../src/daemon/status.ts";
@@ -6,41 +6,61 @@ import type { Host } from "../../src/lab/network.ts";
 import { until } from "../../src/lab/program.ts";
 import { status } from "./exasock.ts";
 
-/** Datagrams that passed one host, by either way. */
+/** What passed one host, by either way. */
 export interface Counts {
-  /** Taken from the wire by the stack for an accelerated socket, and put on the wire by it. */
+  /** Datagrams taken from the wire by the stack for an accelerated socket, and put on it. */
   received: number;
   sent: number;
   /** The same by the kernel's own UDP. */
   kernelReceived: number;
   kernelSent: number;
+  /** TCP connections that the stack opened or let in, and segments that it took and put. */
+  connections: number;
+  segments: number;
+  /** Segments of the kernel's own TCP, those on loopback included. */
+  kernelSegments: number;
 }
 
 /** What a bypass must look like: at least so many by the stack, at most so many by the kernel. */
 export type Bypass = Partial<Counts>;
 
-export async function datagramCounts(host: Host): Promise<Counts> {
-  const counters = (await status(host))?.counters;
-  const kernel = host.kernelUdpCounters();
+export async function trafficCounts(host: Host): Promise<Counts> {
+  const counters = (await status(host))?.counters ?? {};
+  const [udp, tcp] = [host.kernelCounters("Udp"), host.kernelCounters("Tcp")];
+  const sum = (of: Record<string, number>, ...names: string[]) =>
+    names.reduce((total, name) => total + (of[name] ?? 0), 0);
   return {
-    received: counters?.rxDatagrams ?? 0,
-    sent: counters?.txDatagrams ?? 0,
-    kernelReceived: kernel.InDatagrams ?? 0,
-    kernelSent: kernel.OutDatagrams ?? 0,
+    received: sum(counters, "rxDatagrams"),
+    sent: sum(counters, "txDatagrams"),
+    kernelReceived: sum(udp, "InDatagrams"),
+    kernelSent: sum(udp, "OutDatagrams"),
+    connections: sum(counters, "tcpActiveOpens", "tcpPassiveOpens"),
+    segments: sum(counters, "rxSegments", "txSegments"),
+    kernelSegments: sum(tcp, "InSegs", "OutSegs"),
   };
 }
 
+/** A counter of the stack, the kernel's that it is held against, and what they count. */
+const WAYS = [
+  ["received", "kernelReceived", "datagrams received"],
+  ["sent", "kernelSent", "datagrams sent"],
+  ["connections", "kernelSegments", "connections"],
+  ["segments", "kernelSegments", "segments"],
+] as const;
+
 /** Fails unless the counters prove the bypass. */
 export function assertBypass(before: Counts, after: Counts, bypass: Bypass): void {
-  for (const way of ["received", "sent"] as const) {
+  for (const [way, kernelWay, what] of WAYS) {
     const least = bypass[way];
     if (least === undefined) continue;
     const rise = after[way] - before[way];
-    assert.ok(rise >= least, `the stack ${way} ${rise} datagrams, not ${least} or more`);
-    const kernelWay = way === "received" ? "kernelReceived" : "kernelSent";
+    assert.ok(rise >= least, `by the stack ${rise} ${what}, not ${least} or more`);
     const kernelRise = after[kernelWay] - before[kernelWay];
     const most = bypass[kernelWay] ?? 0;
-    assert.ok(kernelRise <= most, `the kernel ${way} ${kernelRise} datagrams, not ${most} at most`);
+    assert.ok(
+      kernelRise <= most,
+      `by the kernel ${kernelRise} (${kernelWay}), not ${most} at most`,
+    );
   }
 }
 

@@ -9,7 +9,7 @@ import { Calls } from "./calls.ts";
 import { accelerated, compileCalls, warmUp } from "./exasock.ts";
 import { CallTimeout, Libc } from "./libc.ts";
 import { skipWithoutRoot } from "./privilege.ts";
-import { assertBypass, assertFramesConserved, type Bypass, datagramCounts } from "./proof.ts";
+import { assertBypass, assertFramesConserved, type Bypass, trafficCounts } from "./proof.ts";
 import { Transcript } from "./transcript.ts";
 
 export interface ScenarioOptions {
@@ -170,9 +170,9 @@ export function scenario(name: string, story: Story, options: ScenarioOptions = 
     if (isOracleOnly) return;
 
     await using scene = new Scene(exasock, true, calls, options);
-    const before = await datagramCounts(scene.left);
+    const before = await trafficCounts(scene.left);
     const actual = await tell(story, scene);
     assert.equal(actual, expected, "exasock (actual) differs from the kernel (expected)");
-    if (options.bypass) assertBypass(before, await datagramCounts(scene.left), options.bypass);
+    if (options.bypass) assertBypass(before, await trafficCounts(scene.left), options.bypass);
   });
 }
