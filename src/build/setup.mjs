@@ -1,10 +1,18 @@
 // What every npm script starts with, on a machine that may have nothing but Node and npm: installs
 // the Debian packages and the npm packages that are missing, builds, then hands over.
-//   node src/build/setup.mjs [build|test|demo|bench] [ARGUMENT…]
+//   node src/build/setup.mjs [build|test|demo|bench|transfers] [ARGUMENT…]
 // Plain JavaScript without dependencies, because it runs before there are any.
 
 import { spawnSync } from "node:child_process";
-import { accessSync, constants, existsSync, readFileSync, statSync } from "node:fs";
+import {
+  accessSync,
+  constants,
+  existsSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -36,13 +44,29 @@ const RUN_NEEDS = [
   // clang 14 does not make calls of the fortified receive functions, which tests need.
   { program: "gcc", package: "gcc" },
 ];
+/** What the tests and benchmarks run accelerated besides, and what loads it. */
+const SERVER_NEEDS = [
+  { program: "nginx", package: "nginx-light" },
+  { program: "ab", package: "apache2-utils" },
+  { program: "redis-server", package: "redis-server" },
+  { program: "memcached", package: "memcached" },
+  { program: "haproxy", package: "haproxy" },
+  { program: "curl", package: "curl" },
+  { program: "iperf3", package: "iperf3" },
+  { program: "pg_ctlcluster", package: "postgresql" },
+  { program: "ssh", package: "openssh-client" },
+  { program: "sshd", package: "openssh-server" },
+];
+const RUN = [...BUILD_NEEDS, ...RUN_NEEDS];
+const ALL = [...RUN, ...SERVER_NEEDS];
 const NEEDS = {
-  setup: [...BUILD_NEEDS, ...RUN_NEEDS],
+  setup: ALL,
   build: BUILD_NEEDS,
   docs: BUILD_NEEDS,
-  test: [...BUILD_NEEDS, ...RUN_NEEDS],
-  demo: [...BUILD_NEEDS, ...RUN_NEEDS],
-  bench: [...BUILD_NEEDS, ...RUN_NEEDS],
+  test: ALL,
+  demo: RUN,
+  bench: ALL,
+  transfers: RUN,
 };
 /** What runs after the build, by tsx. */
 const NEXT = {
@@ -50,7 +74,11 @@ const NEXT = {
   test: "src/build/test.ts",
   demo: "src/demo/main.ts",
   bench: "bench/main.ts",
+  transfers: "bench/transfers.ts",
 };
+/** While it exists and exits so, Debian starts no service that it installs. */
+const SERVICE_POLICY = "/usr/sbin/policy-rc.d";
+const SERVICE_POLICY_TEXT = "#!/bin/sh\nexit 101\n";
 
 /** Ends the program with a single line. */
 function fail(line) {
@@ -87,6 +115,19 @@ function run(program, args, env = {}) {
   return done.status ?? 1;
 }
 
+/** Programs are wanted, not services of this machine: none is started while `work` installs. */
+function withoutServices(work) {
+  if (existsSync(SERVICE_POLICY)) return work();
+  // A signal ends apt-get, and this program only when the machine is as it was.
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => {});
+  process.once("exit", () => rmSync(SERVICE_POLICY, { force: true }));
+  writeFileSync(SERVICE_POLICY, SERVICE_POLICY_TEXT, { mode: 0o755 });
+  const result = work();
+  rmSync(SERVICE_POLICY, { force: true });
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.removeAllListeners(signal);
+  return result;
+}
+
 function installPackages(needs) {
   const packages = missingPackages(needs);
   if (packages.length === 0) return;
@@ -98,7 +139,8 @@ function installPackages(needs) {
   const options = ["-qq", "-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3"];
   if (run("apt-get", [...options, "update"], quiet) !== 0) fail("apt-get update failed");
   const install = [...options, "install", "-y", "--no-install-recommends", ...packages];
-  if (run("apt-get", install, quiet) !== 0) fail(`apt-get install ${list} failed`);
+  const installed = withoutServices(() => run("apt-get", install, quiet));
+  if (installed !== 0) fail(`apt-get install ${list} failed`);
   const left = missingPackages(needs);
   if (left.length > 0) fail(`still missing after installation: ${left.join(" ")}`);
 }

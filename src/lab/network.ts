@@ -2,13 +2,16 @@
 // The demo, the tests and the benchmarks run in it; the machine's own interfaces are not touched.
 
 import { execFileSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { BadCable, type Impairment } from "./impairment.ts";
 import type { Outcome } from "./program.ts";
 import { killRunningPrograms, Program, type ProgramOptions, run, until } from "./program.ts";
 
 const NAME_PREFIX = "exasock-lab";
 const NAMESPACE_FOLDER = "/run/netns";
+/** What lies in a folder here that is named as a namespace, `ip netns exec` shows in /etc. */
+const ETC_FOLDER = "/etc/netns";
 /** The starting time (in clock ticks since boot) is the 22nd field of /proc/PID/stat. */
 const STAT_START_FIELD_AFTER_NAME = 19;
 
@@ -29,6 +32,8 @@ export interface NetworkOptions {
   queues?: number;
   /** Makes each link a bad cable, which can be set anew later. */
   impairment?: Impairment | undefined;
+  /** Lines that /etc/group has on the hosts besides the machine's. */
+  groups?: readonly string[];
   /** False: the kernels neither leave checksums unfinished nor send or receive giant segments. */
   offloads?: boolean;
 }
@@ -92,6 +97,14 @@ function removeNamespace(name: string): void {
   } catch {
     // It was removed in the meantime.
   }
+  rmSync(join(ETC_FOLDER, name), { recursive: true, force: true });
+}
+
+/** Gives a namespace an /etc/group of its own; programs started before do not see it. */
+function writeGroups(name: string, groups: readonly string[]): void {
+  const lines = [readFileSync("/etc/group", "utf8").trimEnd(), ...groups, ""];
+  mkdirSync(join(ETC_FOLDER, name), { recursive: true });
+  writeFileSync(join(ETC_FOLDER, name, "group"), lines.join("\n"));
 }
 
 let networkCount = 0;
@@ -220,10 +233,16 @@ export class Network implements AsyncDisposable {
     const network = new Network();
     openNetworks.add(network);
     try {
-      const { links = [["left", "right"]], mtu = 1500, queues = 1, impairment } = options;
+      const {
+        links = [["left", "right"]],
+        mtu = 1500,
+        queues = 1,
+        impairment,
+        groups = [],
+      } = options;
       // A bad cable carries frames as they are: complete, and no larger than the link's.
       const { offloads = impairment === undefined } = options;
-      await network.#build({ links, mtu, queues, impairment, offloads });
+      await network.#build({ links, mtu, queues, impairment, groups, offloads });
       return network;
     } catch (error) {
       network.closeNow();
@@ -250,6 +269,7 @@ export class Network implements AsyncDisposable {
     const open = async (name: string) => {
       const namespace = `${NAME_PREFIX}-${owner}-${name}`;
       await run(["ip", "netns", "add", namespace]);
+      if (options.groups.length > 0) writeGroups(namespace, options.groups);
       const host = new Host(name, namespace);
       await host.ready();
       return host;

@@ -36,7 +36,7 @@ export async function status(host: Host): Promise<Status | null> {
   program.endInput();
   const { code, stdout, stderr } = await program.waitForExit();
   if (code === 0) return JSON.parse(stdout) as Status;
-  if (/no exasockd|not running/i.test(stdout + stderr)) return null;
+  if (/does not run/.test(stdout + stderr)) return null;
   throw new Error(`exasockctl status: ${stdout}${stderr}`);
 }
 
