@@ -22,6 +22,13 @@ export const COOKIE_BUCKETS: u32 = 65536;
 /** Chains of the destination cache; a power of two. */
 export const DESTINATION_BUCKETS: u32 = 16384;
 
+/** Chains of the table of TCP connections; a power of two. */
+export const CONNECTION_BUCKETS: u32 = 65536;
+/** Local addresses and ports of TCP connections; when all are used, the kernel has the rest. */
+export const MAX_PORTS: u32 = 65536;
+/** Chains of the table of these; a power of two. */
+export const PORT_BUCKETS: u32 = 16384;
+
 /** Buckets of the table that the XDP program reads; each holds STEERING_BUCKET_KEYS keys. */
 export const STEERING_BUCKETS: u32 = 8192;
 export const STEERING_BUCKET_KEYS: u32 = 8;
@@ -46,6 +53,8 @@ export const MIN_FRAME_BYTES: u32 = 2048;
 export const MAX_FRAME_BYTES: u32 = 4096;
 /** Room for link, network and transport header in front of a payload that is being sent. */
 export const TX_HEADROOM_BYTES: u32 = 64;
+/** The same for TCP, with all of its options. */
+export const TCP_HEADROOM_BYTES: u32 = 96;
 /** Frames kept back from socket queues, so that rings can always be refilled. */
 export const RESERVED_FRAMES: u32 = 64;
 
@@ -53,6 +62,24 @@ export const RESERVED_FRAMES: u32 = 64;
 export const DATAGRAM_OVERHEAD_BYTES: u32 = 768;
 /** net.core.rmem_default and wmem_default of Linux, used until the program's own are known. */
 export const DEFAULT_BUFFER_BYTES: u32 = 212992;
+
+/** net.ipv4.tcp_rmem and tcp_wmem of Linux: at first, and at most by automatic tuning. */
+export const TCP_RECEIVE_BUFFER_BYTES: u32 = 131072;
+export const TCP_RECEIVE_BUFFER_BYTES_MAX: u32 = 6291456;
+export const TCP_SEND_BUFFER_BYTES: u32 = 87040;
+export const TCP_SEND_BUFFER_BYTES_MAX: u32 = 4194304;
+/** No connection's buffer grows beyond this part of the pool. */
+export const TCP_BUFFER_POOL_SHARE: u32 = 8;
+/** When fewer than this part of the pool is left, buffers do not grow. */
+export const TCP_PRESSURE_SHARE: u32 = 8;
+/** Frames that every connection may queue for sending, even then. */
+export const TCP_FRAMES_MIN: u32 = 4;
+/** Connections in TIME-WAIT; one more is forgotten at once (net.ipv4.tcp_max_tw_buckets). */
+export const MAX_TIME_WAIT: u32 = 16384;
+/** SYNs that one listener remembers, whatever its backlog (net.ipv4.tcp_max_syn_backlog). */
+export const MAX_SYN_QUEUE: u32 = 4096;
+/** Longest accept queue (net.core.somaxconn). */
+export const MAX_BACKLOG: u32 = 4096;
 
 /** Default time to live, RFC 1700; Linux's net.ipv4.ip_default_ttl. */
 export const DEFAULT_TTL: u32 = 64;

@@ -3,6 +3,7 @@
 
 import {
   ARRIVAL_COUNTERS,
+  CONNECTION_BUCKETS,
   COOKIE_BUCKETS,
   DEMUX_BUCKETS,
   DESTINATION_BUCKETS,
@@ -10,9 +11,11 @@ import {
   MAX_CLIENTS,
   MAX_DESTINATIONS,
   MAX_INTERFACES,
+  MAX_PORTS,
   MAX_QUEUES,
   MAX_SOCKETS,
   MAX_WAITERS,
+  PORT_BUCKETS,
   STEERING_BUCKET_KEYS,
   STEERING_BUCKETS,
 } from "./config";
@@ -29,6 +32,14 @@ export const ADDRESS_BYTES: u32 = 32;
 export const DESTINATION_BYTES: u32 = 128;
 export const SOCKET_BYTES: u32 = 256;
 export const FRAME_META_BYTES: u32 = 64;
+export const TCB_BYTES: u32 = 768;
+export const PORT_BYTES: u32 = 32;
+/** The segment that is being handled (tcp/segment.ts), and what TCP_INFO reports. */
+export const SEGMENT_BYTES: u32 = 256;
+export const TCP_INFO_BYTES: u32 = 512;
+/** Two levels of slots, u32 each, then a bit for each slot that is not empty. */
+export const WHEEL_SLOTS: u32 = 1024;
+export const WHEEL_BYTES: u32 = 2 * WHEEL_SLOTS * 4 + 2 * (WHEEL_SLOTS / 8);
 
 /** The first page stays empty, so that offset 0 is never an object. */
 export const HEADER_OFFSET: u32 = PAGE_BYTES;
@@ -44,11 +55,18 @@ export const COOKIES_OFFSET: u32 = DEMUX_OFFSET + DEMUX_BUCKETS * 4;
 export const DESTINATION_CHAINS_OFFSET: u32 = COOKIES_OFFSET + COOKIE_BUCKETS * 4;
 export const DESTINATIONS_OFFSET: u32 = DESTINATION_CHAINS_OFFSET + DESTINATION_BUCKETS * 4;
 export const SOCKETS_OFFSET: u32 = DESTINATIONS_OFFSET + MAX_DESTINATIONS * DESTINATION_BYTES;
-const SOCKETS_END: u32 = SOCKETS_OFFSET + MAX_SOCKETS * SOCKET_BYTES;
+export const TCBS_OFFSET: u32 = SOCKETS_OFFSET + MAX_SOCKETS * SOCKET_BYTES;
+export const CONNECTIONS_OFFSET: u32 = TCBS_OFFSET + MAX_SOCKETS * TCB_BYTES;
+export const PORT_CHAINS_OFFSET: u32 = CONNECTIONS_OFFSET + CONNECTION_BUCKETS * 4;
+export const PORTS_OFFSET: u32 = PORT_CHAINS_OFFSET + PORT_BUCKETS * 4;
+export const WHEEL_OFFSET: u32 = PORTS_OFFSET + MAX_PORTS * PORT_BYTES;
+export const SEGMENT_OFFSET: u32 = WHEEL_OFFSET + WHEEL_BYTES;
+export const TCP_INFO_OFFSET: u32 = SEGMENT_OFFSET + SEGMENT_BYTES;
+const TABLES_END: u32 = TCP_INFO_OFFSET + TCP_INFO_BYTES;
 
 /** Window: the steering table, a BPF array map shared with the XDP programs. */
 export const STEERING_OFFSET: u32 =
-  (SOCKETS_END + WINDOW_ALIGN_BYTES - 1) & ~(WINDOW_ALIGN_BYTES - 1);
+  (TABLES_END + WINDOW_ALIGN_BYTES - 1) & ~(WINDOW_ALIGN_BYTES - 1);
 export const STEERING_BYTES: u32 = STEERING_BUCKETS * STEERING_BUCKET_KEYS * 8;
 /** Window: the arrival counters, a BPF array map shared with the socket filter. */
 export const ARRIVALS_OFFSET: u32 = STEERING_OFFSET + STEERING_BYTES;

@@ -17,6 +17,28 @@ export const enum FrameState {
   Transmit = 3,
   /** In a socket's receive queue. */
   Queued = 4,
+  /** In a connection's send queue, and not with the kernel. */
+  Sending = 5,
+}
+
+/** Bits of FrameMeta.marks. */
+export const enum FrameMark {
+  /** In a connection's send queue; with the kernel, it goes back there and not to the pool. */
+  Kept = 1,
+  /** Its last byte is followed by a FIN. */
+  Fin = 2,
+  /** RFC 2018: the peer has it. */
+  Sacked = 4,
+  /** Presumed lost. */
+  Lost = 8,
+  /** Sent again, and that copy is presumed to be on its way. */
+  Retransmitted = 16,
+  /** Was sent again at some time: no round trip can be measured by it (RFC 6298 3). */
+  EverRetransmitted = 32,
+  /** Ends a write: sent with PSH. */
+  Push = 64,
+  /** Found by recovery. */
+  Found = 128,
 }
 
 /**
@@ -49,7 +71,8 @@ export class FrameMeta {
   tos: u8;
   /** A FrameState. */
   state: u8;
-  reserved: u32;
+  /** FrameMark bits of a frame in a connection's queues. */
+  marks: u32;
 
   /** What the socket's buffer accounting is charged: as Linux does, more than the payload. */
   get chargedBytes(): u32 {

@@ -107,9 +107,41 @@ export class RegionHeader {
   lastLocalLo: u64;
   /** 1 once a socket asked for arrival timestamps: whoever polls then takes the exact time. */
   timestampsWanted: u32;
-  reserved9: u32;
+  /** Start of the table of TCP control blocks. */
+  tcbsOffset: u32;
   /** Counts sockets created: orders them, and tells reused slots apart. */
   socketSequence: u64;
+
+  /** Secret of sequence numbers, cookies and timestamps (RFC 6528), from exasockd. */
+  secret0: u64;
+  secret1: u64;
+  /** When a timer is due, CLOCK_MONOTONIC ns; all ones: none runs. Read without the lock. */
+  nextTimerNanos: u64;
+  /** Time of the last poll(). */
+  lastPollNanos: u64;
+  /** Tick of the timer wheel up to which everything was done. */
+  wheelTick: u64;
+  /** First and last connection with something to send (tcp/pending.ts). */
+  pendingHead: u32;
+  pendingTail: u32;
+  /** Bytes at the offset that tcpReserve or tcpChunk returned. */
+  chunkBytes: u32;
+  /** Connection that is being changed: what it would lose by a crash is lost by it alone. */
+  changing: u32;
+  portHigh: u32;
+  freePortHead: u32;
+  timeWaits: u32;
+  /** Connections in the wheel. */
+  wheelCount: u32;
+  /** net.ipv4.tcp_ecn: 0 never, 1 always, 2 when the peer asks. */
+  ecnMode: u32;
+  tcpReceiveBufferBytes: u32;
+  tcpReceiveBufferBytesMax: u32;
+  tcpSendBufferBytes: u32;
+  tcpSendBufferBytesMax: u32;
+  /** Challenge ACKs sent in the second that began at challengeNanos (RFC 5961 7). */
+  challengeCount: u32;
+  challengeNanos: u64;
 
   rxFrames: u64;
   rxDropDescriptor: u64;
@@ -147,6 +179,29 @@ export class RegionHeader {
   wakeups: u64;
   recoveries: u64;
   recoveredFrames: u64;
+  rxSegments: u64;
+  txSegments: u64;
+  rxDropTcpHeader: u64;
+  rxDropTcpChecksum: u64;
+  rxDropTcpNoFrames: u64;
+  rxDropTcpWindow: u64;
+  rxDropTcpPaws: u64;
+  rxDropTcpOther: u64;
+  rxOutOfOrder: u64;
+  rxCoalesced: u64;
+  txRetransmits: u64;
+  txResets: u64;
+  rxResets: u64;
+  txChallenges: u64;
+  tcpTimeouts: u64;
+  tcpActiveOpens: u64;
+  tcpPassiveOpens: u64;
+  tcpSynCookiesSent: u64;
+  tcpSynCookiesRight: u64;
+  tcpSynCookiesWrong: u64;
+  tcpListenDrops: u64;
+  tcpTimeWaitOverflow: u64;
+  tcpAborts: u64;
 
   static get(): RegionHeader {
     return changetype<RegionHeader>(<usize>HEADER_OFFSET);

@@ -1,6 +1,8 @@
 // Footprint, format and join of the region. exasockd formats once; everybody else only checks.
 
 import { MAX_FRAME_BYTES, MIN_FRAME_BYTES } from "../config";
+import { TCP_RECEIVE_BUFFER_BYTES, TCP_RECEIVE_BUFFER_BYTES_MAX } from "../config";
+import { TCP_SEND_BUFFER_BYTES, TCP_SEND_BUFFER_BYTES_MAX } from "../config";
 import { storeRelease32 } from "../host";
 import {
   DESTINATIONS_OFFSET,
@@ -10,6 +12,7 @@ import {
   PAGE_BYTES,
   QUEUES_OFFSET,
   SOCKETS_OFFSET,
+  TCBS_OFFSET,
 } from "../layout";
 import { Waiter, WaiterState } from "../wait/waiter";
 import { REGION_MAGIC, RegionHeader } from "./header";
@@ -59,6 +62,13 @@ export function formatRegion(
   header.destinationsOffset = DESTINATIONS_OFFSET;
   header.queuesOffset = QUEUES_OFFSET;
   header.interfacesOffset = INTERFACES_OFFSET;
+  header.tcbsOffset = TCBS_OFFSET;
+  header.nextTimerNanos = 0xffffffffffffffff;
+  header.ecnMode = 2;
+  header.tcpReceiveBufferBytes = TCP_RECEIVE_BUFFER_BYTES;
+  header.tcpReceiveBufferBytesMax = TCP_RECEIVE_BUFFER_BYTES_MAX;
+  header.tcpSendBufferBytes = TCP_SEND_BUFFER_BYTES;
+  header.tcpSendBufferBytesMax = TCP_SEND_BUFFER_BYTES_MAX;
   header.socketHigh = 1;
   header.waiterHigh = 1;
   // exasockd's doorbell is always there.
