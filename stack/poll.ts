@@ -12,9 +12,7 @@ import {
   refill,
 } from "./link/queue";
 import { RegionHeader } from "./region/header";
-
-/** Nothing is due: UDP has no timers. */
-const NO_DEADLINE: u64 = 0xffffffffffffffff;
+import { tcpPoll } from "./tcp/timeouts";
 
 /** Handles at most `budget` received frames per queue; `now` is CLOCK_MONOTONIC in ns. */
 export function pollQueues(now: u64, budget: u32): u32 {
@@ -32,11 +30,13 @@ export function pollQueues(now: u64, budget: u32): u32 {
     if (isRefillDue(slot)) refill(slot);
   }
   header.blockedSenders = 0;
+  tcpPoll(now);
   return handled;
 }
 
-/** Non-zero if poll() would find something. Called without the lock. */
+/** Non-zero if poll() would find something, timers apart. Called without the lock. */
 export function workWaiting(): u32 {
+  if (loadAcquire32(changetype<usize>(RegionHeader.get()) + PENDING_HEAD) != 0) return 1;
   const high = loadAcquire32(changetype<usize>(RegionHeader.get()) + QUEUE_HIGH);
   for (let slot: u32 = 0; slot < high; slot++) {
     const queue = Queue.at(slot);
@@ -52,6 +52,9 @@ export function workWaiting(): u32 {
 const QUEUE_HIGH: usize = offsetof<RegionHeader>("queueHigh");
 const QUEUE_STATE: usize = offsetof<Queue>("state");
 
+const PENDING_HEAD: usize = offsetof<RegionHeader>("pendingHead");
+
+/** When poll() is next due without any packet; all ones: never. */
 export function deadline(): u64 {
-  return NO_DEADLINE;
+  return RegionHeader.get().nextTimerNanos;
 }

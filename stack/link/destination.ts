@@ -11,6 +11,7 @@ import { RegionHeader } from "../region/header";
 import { IPV4_MIN_HEADER_BYTES } from "../wire/ipv4";
 import { UDP_HEADER_BYTES } from "../wire/udp";
 import { UdpFrame } from "../wire/udp-frame";
+import { retryRoutes } from "../tcp/route";
 import { Interface, InterfaceFlag, packMac } from "./interface";
 import { chooseQueue } from "./queue";
 
@@ -278,6 +279,7 @@ export function setNeighbor(
     entry.frameStart8 = UdpFrame.start8(source);
     entry.state = valid != 0 ? DestinationState.Reachable : DestinationState.NoNeighbor;
   }
+  if (valid != 0) retryRoutes();
 }
 
 /** Routes, addresses or links changed: everything is asked for again when it is next used. */

@@ -6,10 +6,12 @@ import { isSumRight, sumBytes } from "../base/checksum";
 import { RESERVED_FRAMES, RX_RING_ENTRIES } from "../config";
 import { availableFrames, FrameMeta, FrameState, giveFrame } from "../region/frames";
 import { RegionHeader } from "../region/header";
+import { tcpInput } from "../tcp/input";
 import { udpInput } from "../udp/input";
 import { plainInput } from "../udp/plain-input";
 import { ETHERNET_HEADER_BYTES, ETHERTYPE_IPV4_NET, EthernetHeader } from "../wire/ethernet";
 import { Ipv4Header, PROTOCOL_ICMP, PROTOCOL_UDP } from "../wire/ipv4";
+import { PROTOCOL_TCP } from "../wire/tcp";
 import { icmpInput } from "./icmp-input";
 import { Interface } from "./interface";
 import { isMartian } from "./martian";
@@ -26,7 +28,7 @@ export function drainQueueRing(slot: u32, available: u32, now: u64): void {
   const interfaceSlot = queue.interfaceSlot;
   const owner = Interface.at(interfaceSlot);
   const mac = owner.mac;
-  // Nothing in the loop takes frames from the pool, so that one look at it serves all.
+  // Answers are few: one look at the pool serves all.
   const isPoolLow = availableFrames() <= RESERVED_FRAMES;
   let bytes: u64 = 0;
   let plain: u32 = 0;
@@ -137,9 +139,12 @@ function ipv4Input(at: usize, available: u32, frame: u32, queueSlot: u32, now: u
   if (protocol == PROTOCOL_UDP) {
     return udpInput(ip, payload, payloadBytes, frame, queueSlot, now);
   }
+  if (protocol == PROTOCOL_TCP) {
+    return tcpInput(ip, payload, payloadBytes, frame, queueSlot, now);
+  }
   if (protocol == PROTOCOL_ICMP) {
     const slot = Queue.at(queueSlot).interfaceSlot;
-    icmpInput(payload, payloadBytes, Interface.at(slot).ifindex);
+    icmpInput(payload, payloadBytes, Interface.at(slot).ifindex, now);
     return false;
   }
   header.rxDropProtocol += 1;

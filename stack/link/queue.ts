@@ -10,6 +10,7 @@ import {
 import { QUEUE_BYTES, QUEUE_WINDOW_BYTES } from "../layout";
 import { RING_WINDOW_BYTES, RINGS_OFFSET } from "../layout";
 import {
+  FrameMark,
   FrameMeta,
   FrameState,
   giveFrame,
@@ -158,7 +159,13 @@ export function stopQueue(slot: u32): void {
     const meta = FrameMeta.at(index);
     if (meta.state != <u8>FrameState.Fill && meta.state != <u8>FrameState.Transmit) continue;
     if (<u32>meta.interfaceSlot != slot) continue;
-    if (meta.state == <u8>FrameState.Transmit) releaseSendCharge(meta);
+    if (meta.state == <u8>FrameState.Transmit) {
+      if ((meta.marks & FrameMark.Kept) != 0) {
+        meta.state = <u8>FrameState.Sending;
+        continue;
+      }
+      releaseSendCharge(meta);
+    }
     giveFrame(index);
   }
   unlinkQueue(slot);
@@ -333,9 +340,13 @@ function takeCompletions(slot: u32, available: u32): void {
       header.txDropDescriptor += 1;
       continue;
     }
+    queue.inFlight -= 1;
+    if ((meta.marks & FrameMark.Kept) != 0) {
+      meta.state = <u8>FrameState.Sending;
+      continue;
+    }
     releaseSendCharge(meta);
     giveKnownFrame(frame, meta);
-    queue.inFlight -= 1;
   }
   ring.publishConsumer(from + available);
 }

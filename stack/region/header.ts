@@ -126,11 +126,15 @@ export class RegionHeader {
   pendingTail: u32;
   /** Bytes at the offset that tcpReserve or tcpChunk returned. */
   chunkBytes: u32;
+  /** 1 if tcpChunk stopped at the urgent mark: a call that receives ends there. */
+  chunkEndsAtMark: u32;
   /** Connection that is being changed: what it would lose by a crash is lost by it alone. */
   changing: u32;
   portHigh: u32;
   freePortHead: u32;
   timeWaits: u32;
+  /** Connections that wait for a way to their peer. */
+  routeWaits: u32;
   /** Connections in the wheel. */
   wheelCount: u32;
   /** net.ipv4.tcp_ecn: 0 never, 1 always, 2 when the peer asks. */

@@ -12,7 +12,11 @@ import { isLocal, steeringAdd, steeringKey, steeringRemove } from "../link/steer
 import { FrameMeta, giveFrame } from "../region/frames";
 import { RegionHeader } from "../region/header";
 import { demuxInsert, demuxRemove, hasTwin } from "../udp/demux";
+import { close } from "../tcp/calls";
+import { isPortUsed, steerPorts } from "../tcp/port";
+import { initTcb } from "../tcp/state";
 import { notifySocket } from "../wait/waiter";
+import { PROTOCOL_TCP } from "../wire/tcp";
 import { isSocket, Socket, SocketState } from "./socket";
 
 function chainOf(cookie: u64): usize {
@@ -22,6 +26,17 @@ function chainOf(cookie: u64): usize {
 
 /** Index of a new socket in state Created, or 0 when MAX_SOCKETS are in use. */
 export function createSocket(cookie: u64, protocol: u32, client: u32): u32 {
+  const index = claimSocket(protocol);
+  if (index != 0) adoptCookie(index, cookie, client);
+  return index;
+}
+
+/** The same for a connection that nobody has accepted: it has no kernel twin yet. */
+export function createEmbryo(listener: u32): u32 {
+  return claimSocket(<u32>Socket.at(listener).protocol);
+}
+
+function claimSocket(protocol: u32): u32 {
   const header = RegionHeader.get();
   let index = header.freeSocketHead;
   if (index != 0) {
@@ -35,16 +50,30 @@ export function createSocket(cookie: u64, protocol: u32, client: u32): u32 {
   memory.fill(changetype<usize>(socket), 0, <usize>SOCKET_BYTES);
   header.socketSequence += 1;
   socket.sequence = header.socketSequence;
-  socket.cookie = cookie;
   socket.protocol = <u8>protocol;
-  socket.client = client;
   socket.ttl = <u8>DEFAULT_TTL;
   socket.receiveBufferBytes = DEFAULT_BUFFER_BYTES;
   socket.sendBufferBytes = DEFAULT_BUFFER_BYTES;
   socket.state = <u8>SocketState.Created;
-  cookieInsert(index);
+  if (protocol == PROTOCOL_TCP) initTcb(index);
   header.socketsCreated += 1;
   return index;
+}
+
+/** Ties the socket to the kernel socket with this SO_COOKIE; to none, if that is 0. */
+export function adoptCookie(index: u32, cookie: u64, client: u32): void {
+  forgetCookie(index);
+  const socket = Socket.at(index);
+  socket.cookie = cookie;
+  socket.client = client;
+  if (cookie != 0) cookieInsert(index);
+}
+
+/** Unties it. */
+export function forgetCookie(index: u32): void {
+  const socket = Socket.at(index);
+  if (socket.cookie != 0) cookieRemove(index);
+  socket.cookie = 0;
 }
 
 export function cookieInsert(index: u32): void {
@@ -89,10 +118,11 @@ function cookieRemove(index: u32): void {
   }
 }
 
-/** True while packets are steered to the socket. */
+/** True while packets are steered to the socket. Those of a connection are by tcp/port.ts. */
 export function isSteered(socket: Socket): bool {
   const state = socket.state;
-  return state == <u8>SocketState.Bound || state == <u8>SocketState.Connected;
+  if (state == <u8>SocketState.Bound) return true;
+  return state == <u8>SocketState.Connected && <u32>socket.protocol != PROTOCOL_TCP;
 }
 
 /** Interface part of the steering key: 0 any, else slot + 1. 255 for one that is not ours. */
@@ -134,12 +164,18 @@ export function steerBound(hi: u64, lo: u64): void {
     if (isHere) steeringAdd(keyOf(socket));
     else steeringRemove(keyOf(socket));
   }
+  steerPorts(hi, lo);
 }
 
-function unsteer(index: u32): void {
+/** Nothing is redirected for the socket any more, unless others are at the same address. */
+export function unsteer(index: u32): void {
   const socket = Socket.at(index);
   if (!isSteered(socket)) return;
-  if (!hasTwin(index)) steeringRemove(keyOf(socket));
+  const isShared =
+    <u32>socket.protocol == PROTOCOL_TCP &&
+    socket.ifindex == 0 &&
+    isPortUsed(socket.localHi, socket.localLo, <u32>socket.localPortNet);
+  if (!isShared && !hasTwin(index)) steeringRemove(keyOf(socket));
   demuxRemove(index);
 }
 
@@ -182,8 +218,13 @@ export function releaseToKernel(index: u32): void {
   notifySocket(index);
 }
 
+/** The program has closed it for the last time. A connection may go on without it. */
 export function destroySocket(index: u32): void {
   if (!isSocket(index)) return;
+  if (<u32>Socket.at(index).protocol == PROTOCOL_TCP) {
+    close(index, RegionHeader.get().lastPollNanos);
+    return;
+  }
   unsteer(index);
   cookieRemove(index);
   drainQueue(index);

@@ -54,12 +54,12 @@ export const enum TcpFlag {
   Embryo = 262144,
   /** Waits in the listener's accept queue. */
   InAcceptQueue = 524288,
-  /** The reset has been reported to the program. */
-  ErrorReported = 1048576,
+  /** Something is to be sent, but there is no way there yet. */
+  RouteWait = 1048576,
   /** SO_RCVBUF / SO_SNDBUF were set by the program: no automatic tuning. */
   ReceiveBufferLocked = 2097152,
   SendBufferLocked = 4194304,
-  /** Sent data was acknowledged by an application-limited sender (RFC 7661). */
+  /** The congestion window, not the program, limited what was sent (RFC 7661). */
   CwndLimited = 8388608,
   /** RACK has seen reordering; D-SACK arrived in this round. */
   ReorderingSeen = 16777216,
@@ -68,7 +68,7 @@ export const enum TcpFlag {
   ProbeOut = 67108864,
   /** Interactive: acknowledgments may wait for data to go with them. */
   PingPong = 134217728,
-  /** A zero-window probe or a keepalive is to be sent without new data. */
+  /** An urgent byte was announced, at rcvUrg. */
   UrgentValid = 268435456,
   /** The urgent byte was delivered, or skipped. */
   UrgentRead = 536870912,
@@ -207,7 +207,8 @@ export class Tcb {
   /** Multiplier of the reordering window, and rounds for which it is kept. */
   reoWindowSteps: u8;
   reoWindowPersist: u8;
-  probesSent: u8;
+  /** 1 when the loss probe that is out was a retransmission. */
+  probeRepeated: u8;
   reserved0: u8;
 
   /** In segments, as Linux counts them. */
@@ -240,7 +241,7 @@ export class Tcb {
   cubicRenoCwnd: u32;
   cubicAckCount: u32;
   cubicCount: u32;
-  cubicLastCwnd: u32;
+  reserved4: u32;
   /** Tail loss probe: sequence it covers (RFC 8985 7.3). */
   probeHighSeq: u32;
   cubicLastNanos: u64;
@@ -359,9 +360,18 @@ export class Tcb {
   lastDataSentNanos: u64;
   lastDataReceivedNanos: u64;
   lastAckReceivedNanos: u64;
-  /** Interface and destination last used, for the MTU: see output. */
+  /** Behind the last segment shorter than sndMss (Minshall's variant of Nagle's algorithm). */
+  sndSml: u32;
+  /** Duplicate acknowledgments in a row, without SACK (RFC 5681 3.2). */
+  dupAcks: u32;
+  /** Our timestamp in the first retransmission of this recovery, for Eifel (RFC 3522); 0 none. */
+  retransStamp: u32;
+  /** Highest sequence number that was SACKed. */
+  highestSacked: u32;
+  /** Where the flight ends whose largest size maxPacketsOut is. */
+  cwndUsageSeq: u32;
+  maxPacketsOut: u32;
   reserved2: u64;
-  reserved3: u64;
 
   static at(index: u32): Tcb {
     return changetype<Tcb>(<usize>(RegionHeader.get().tcbsOffset + index * TCB_BYTES));

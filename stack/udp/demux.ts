@@ -10,6 +10,7 @@ import { DEMUX_OFFSET } from "../layout";
 import { isLocal } from "../link/steering";
 import { RegionHeader } from "../region/header";
 import { Socket, SocketFlag, SocketState } from "../socket/socket";
+import { PROTOCOL_TCP } from "../wire/tcp";
 
 function chainOf(hi: u64, lo: u64, portNet: u32, protocol: u32): usize {
   const h = mix(foldAddress(hi, lo), (portNet << 8) | protocol);
@@ -68,6 +69,18 @@ export function hasTwin(index: u32): bool {
     ) {
       return true;
     }
+    at = socket.demuxNext;
+  }
+  return false;
+}
+
+/** True if a TCP socket listens at just this address, on any interface. */
+export function hasListener(hi: u64, lo: u64, portNet: u32): bool {
+  let at = load<u32>(chainOf(hi, lo, portNet, PROTOCOL_TCP));
+  for (let steps: u32 = 0; at != 0; steps++) {
+    if (steps > MAX_SOCKETS) fault(Fault.ChainLoop);
+    const socket = Socket.at(at);
+    if (isAt(socket, hi, lo, portNet, PROTOCOL_TCP) && socket.ifindex == 0) return true;
     at = socket.demuxNext;
   }
   return false;
