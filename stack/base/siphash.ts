@@ -26,7 +26,7 @@ function sipHash(a: u64, b: u64, c: u64, words: u32): u64 {
   for (let turn: u32 = 0; turn < words + 3; turn++) {
     let word: u64 = 0;
     if (turn < words) word = turn == 0 ? a : turn == 1 ? b : c;
-    else if (turn == words) word = <u64>words << 59;
+    else if (turn == words) word = (<u64>words) << 59;
     else if (turn == words + 1) v2 ^= 0xff;
     v3 ^= word;
     for (let round: u32 = 0; round < ROUNDS; round++) {

@@ -7,5 +7,5 @@ export const enum HashUse {
 
 /** Third word of such a hash. minute: 30 bits, of a clock in minutes. */
 export function hashWord(use: HashUse, portsNet: u32, minute: u32): u64 {
-  return <u64>portsNet | (<u64>use << 32) | (<u64>minute << 34);
+  return <u64>portsNet | ((<u64>use) << 32) | ((<u64>minute) << 34);
 }
