@@ -21,6 +21,27 @@ import { readinessOf, takeError } from "./socket/readiness";
 import { isSocket, Socket, SocketState } from "./socket/socket";
 import { createSocket, destroySocket, findSocket, place, releaseToKernel } from "./socket/table";
 import { steerBound } from "./socket/table";
+import {
+  accept,
+  atMark,
+  close,
+  commitStream,
+  connect,
+  isDone,
+  isTcp,
+  listen,
+  push,
+  reserveStream,
+  resetAll,
+  route,
+  shutdown,
+} from "./tcp/calls";
+import { failUnreachable } from "./tcp/errors";
+import { fillTcpInfo } from "./tcp/info";
+import { setTcpOption } from "./tcp/options";
+import { chunk, consume } from "./tcp/readable";
+import { configureTcp } from "./tcp/settings";
+import { readUrgent } from "./tcp/urgent";
 import { abortDatagram, connectedDestination, reserveDatagram } from "./udp/output";
 import { submitDatagram } from "./udp/output";
 import { addWaiter, armWaiter, disarmWaiter, removeWaiter } from "./wait/waiter";
@@ -31,6 +52,7 @@ const EBADF: i32 = 9;
 const EINVAL: i32 = 22;
 const ENFILE: i32 = 23;
 const ENOSPC: i32 = 28;
+const EHOSTUNREACH: u32 = 113;
 
 // ---- the region ------------------------------------------------------------------------------
 
@@ -52,6 +74,18 @@ export function regionJoin(buildHash: u64): i32 {
 /** Repairs the region after the lock's owner died. Precondition: the caller took the lock over. */
 export function regionRecover(): void {
   recoverRegion();
+}
+
+/** The secret of sequence numbers, cookies and timestamps: random bits, once, after regionFormat. */
+export function regionSeed(k0: u64, k1: u64): void {
+  const header = RegionHeader.get();
+  header.secret0 = k0;
+  header.secret1 = k1;
+}
+
+/** Sets a limit or switch of the kernel's that the stack follows (TcpSetting). -EINVAL: unknown. */
+export function tcpConfigure(setting: u32, value: u32): i32 {
+  return configureTcp(setting, value);
 }
 
 /** Slot of a new program, 1 and up, or -ENOSPC. */
@@ -160,6 +194,11 @@ export function neighborSet(
   setNeighbor(interfaceSlot, hi, lo, macLow, macHigh, valid);
 }
 
+/** The kernel gave a neighbour up: connections that wait for it fail with EHOSTUNREACH. */
+export function neighborFailed(interfaceSlot: u32, hi: u64, lo: u64): void {
+  failUnreachable(interfaceSlot, hi, lo, EHOSTUNREACH);
+}
+
 /** Routes, rules, addresses or links changed. */
 export function destinationsFlush(): void {
   flushDestinations();
@@ -242,7 +281,7 @@ export function socketSetOption(index: u32, option: u32, value: u32): i32 {
   return isSocket(index) ? setSocketOption(index, option, value) : -EBADF;
 }
 
-/** [nolock] EPOLLIN, EPOLLOUT, EPOLLERR bits of the stack's half. */
+/** [nolock] EPOLL bits of the stack's half. */
 export function socketReadiness(index: u32): u32 {
   return readinessOf(index);
 }
@@ -289,6 +328,141 @@ export function udpPeek(index: u32): u32 {
 /** Drops the oldest queued datagram, after it was copied. */
 export function udpConsume(index: u32): void {
   if (isSocket(index)) dequeue(index);
+}
+
+// ---- TCP -------------------------------------------------------------------------------------
+
+/**
+ * How to reach an address: region offset of its Destination, -EAGAIN while exasockd is asked,
+ * -VIA_KERNEL. A neighbour that is not known yet is fine: the SYN waits for it.
+ */
+export function tcpRoute(
+  remoteHi: u64,
+  remoteLo: u64,
+  sourceHi: u64,
+  sourceLo: u64,
+  ifindex: u32,
+): i32 {
+  return route(remoteHi, remoteLo, sourceHi, sourceLo, ifindex);
+}
+
+/**
+ * Begins a connection. `anySource`: the program did not choose the local address. `ifindex`:
+ * SO_BINDTODEVICE. -EADDRNOTAVAIL: there is such a connection; -ENOSPC, -VIA_KERNEL: use the twin.
+ */
+export function tcpConnect(
+  index: u32,
+  localHi: u64,
+  localLo: u64,
+  localPortNet: u32,
+  remoteHi: u64,
+  remoteLo: u64,
+  remotePortNet: u32,
+  anySource: u32,
+  ifindex: u32,
+  now: u64,
+): i32 {
+  if (!isTcp(index)) return -EBADF;
+  Socket.at(index).ifindex = ifindex;
+  return connect(
+    index,
+    localHi,
+    localLo,
+    localPortNet,
+    remoteHi,
+    remoteLo,
+    remotePortNet,
+    anySource,
+    now,
+  );
+}
+
+/** Mirrors listen(2) of the twin, which has this address. -ENOSPC: it stays on the kernel. */
+export function tcpListen(
+  index: u32,
+  hi: u64,
+  lo: u64,
+  portNet: u32,
+  ifindex: u32,
+  backlog: u32,
+): i32 {
+  return isTcp(index) ? listen(index, hi, lo, portNet, ifindex, backlog) : -EBADF;
+}
+
+/** Index of the oldest waiting connection, now tied to the kernel socket with this cookie. */
+export function tcpAccept(listener: u32, cookie: u64, client: u32): i32 {
+  return isTcp(listener) ? accept(listener, cookie, client) : -EBADF;
+}
+
+/**
+ * Room for payload: its region offset, header.chunkBytes bytes of it; -EAGAIN (no room), -EPIPE.
+ * The caller copies, calls tcpCommit, may go on, and ends with tcpPush.
+ */
+export function tcpReserve(index: u32, wanted: u32): i32 {
+  return isTcp(index) ? reserveStream(index, wanted) : -EBADF;
+}
+
+/** `bytes` were copied to where tcpReserve said. */
+export function tcpCommit(index: u32, bytes: u32): void {
+  if (isTcp(index)) commitStream(index, bytes);
+}
+
+/** Sends what may be sent. flags: 1 MSG_MORE, 2 MSG_OOB (the last byte is urgent). */
+export function tcpPush(index: u32, flags: u32, now: u64): void {
+  if (isTcp(index)) push(index, flags, now);
+}
+
+/**
+ * Region offset of received bytes behind `skip` others, header.chunkBytes of them, or 0. They end
+ * at the urgent mark: header.chunkEndsAtMark is 1 then, and a call that receives ends, too.
+ */
+export function tcpChunk(index: u32, skip: u32): u32 {
+  return isTcp(index) ? chunk(index, skip) : 0;
+}
+
+/** Takes bytes off the receive queue that were copied. */
+export function tcpConsume(index: u32, bytes: u32, now: u64): void {
+  if (isTcp(index)) consume(index, bytes, now);
+}
+
+/** The urgent byte, -EINVAL (none), -EAGAIN (announced, not here yet). */
+export function tcpUrgent(index: u32, peek: u32): i32 {
+  return isTcp(index) ? readUrgent(index, peek != 0) : -EBADF;
+}
+
+/** SIOCATMARK. */
+export function tcpAtMark(index: u32): u32 {
+  return isTcp(index) ? atMark(index) : 0;
+}
+
+/** shutdown(2): 0, -ENOTCONN, -EINVAL. */
+export function tcpShutdown(index: u32, how: u32, now: u64): i32 {
+  return isTcp(index) ? shutdown(index, how, now) : -EBADF;
+}
+
+/** The program's last close(2). The connection goes on until it has ended in order. */
+export function tcpClose(index: u32, now: u64): void {
+  if (isTcp(index)) close(index, now);
+}
+
+/** [nolock] 1 once the peer has everything, or the slot is another socket's: SO_LINGER. */
+export function tcpIsDone(index: u32, sequence: u64): u32 {
+  return isDone(index, sequence);
+}
+
+/** Sets an option (TcpOption). */
+export function tcpSetOption(index: u32, option: u32, value: i32, now: u64): i32 {
+  return isTcp(index) ? setTcpOption(index, option, value, now) : -EBADF;
+}
+
+/** Region offset of the socket's TcpInfo, which is as struct tcp_info; valid under this lock. */
+export function tcpInfo(index: u32, now: u64): u32 {
+  return isTcp(index) ? fillTcpInfo(index, now) : 0;
+}
+
+/** Resets every connection, as exasockd does before it ends. */
+export function tcpResetAll(now: u64): void {
+  resetAll(now);
 }
 
 // ---- pumping and waking ----------------------------------------------------------------------

@@ -32,7 +32,7 @@ export const ADDRESS_BYTES: u32 = 32;
 export const DESTINATION_BYTES: u32 = 128;
 export const SOCKET_BYTES: u32 = 256;
 export const FRAME_META_BYTES: u32 = 64;
-export const TCB_BYTES: u32 = 768;
+export const TCB_BYTES: u32 = 1024;
 export const PORT_BYTES: u32 = 32;
 /** The segment that is being handled (tcp/segment.ts), and what TCP_INFO reports. */
 export const SEGMENT_BYTES: u32 = 256;

@@ -144,7 +144,7 @@ function ipv4Input(at: usize, available: u32, frame: u32, queueSlot: u32, now: u
   }
   if (protocol == PROTOCOL_ICMP) {
     const slot = Queue.at(queueSlot).interfaceSlot;
-    icmpInput(payload, payloadBytes, Interface.at(slot).ifindex, now);
+    icmpInput(payload, payloadBytes, Interface.at(slot).ifindex);
     return false;
   }
   header.rxDropProtocol += 1;

@@ -20,7 +20,7 @@ import { output } from "./output";
 import { acquirePort } from "./port";
 import { advertisedMss } from "./route";
 import { commit, dropEmptyTail, isWriteable, queueFin, reserve } from "./send-queue";
-import { announce, enter, finish, prepareTcb, release } from "./state";
+import { announce, enter, fail, finish, prepareTcb, release } from "./state";
 import { Tcb, TcpFlag, TcpState } from "./tcb";
 import { isAtUrgent } from "./urgent";
 import { initWindow } from "./window";
@@ -31,6 +31,7 @@ const EINVAL: i32 = 22;
 const EPIPE: i32 = 32;
 const ENOSPC: i32 = 28;
 const EADDRNOTAVAIL: i32 = 99;
+const ECONNRESET: i32 = 104;
 const EISCONN: i32 = 106;
 const ENOTCONN: i32 = 107;
 /** Linux's TCP_TIMEWAIT_LEN + 2: a connection after one that is remembered begins well behind it. */
@@ -335,4 +336,16 @@ export function isWriteReady(index: u32): bool {
   const socket = Socket.at(index);
   const unsent = tcb.writeSeq - tcb.sndNxt;
   return isWriteable(socket) && unsent < tcb.notSentLowat;
+}
+
+/** Nobody will look after connections any more: their peers are told. */
+export function resetAll(now: u64): void {
+  const high = RegionHeader.get().socketHigh;
+  for (let index: u32 = 1; index < high; index++) {
+    if (!isTcp(index)) continue;
+    const state = <u32>Tcb.at(index).state;
+    if (state == TcpState.Closed || state == TcpState.Listen) continue;
+    if (state != TcpState.TimeWait && state != TcpState.SynSent) sendReset(index, now);
+    fail(index, <u32>ECONNRESET);
+  }
 }

@@ -143,7 +143,7 @@ function sendNew(index: u32, tcb: Tcb, entry: Destination, more: bool, now: u64)
     if (!sendFrame(index, socket, tcb, entry, frame, now)) break;
     hasSent = true;
   }
-  if (hasSent || isCwndLimited) noteCwndUse(tcb, inFlight(tcb), isCwndLimited, now);
+  if (hasSent || isCwndLimited) noteCwndUse(tcb, tcb.packetsOut, isCwndLimited, now);
 }
 
 /** Nagle's algorithm in Minshall's variant, and TCP_CORK. */

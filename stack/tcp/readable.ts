@@ -98,8 +98,8 @@ export function consume(index: u32, bytes: u32, now: u64): void {
 function isUpdateDue(socket: Socket, tcb: Tcb): bool {
   if (tcb.delackAt != 0 && tcb.rcvNxt - tcb.lastAckSent > tcb.rcvMss) return true;
   const offered = tcb.rcvAdv - tcb.rcvNxt;
-  const current = <i32>offered < 0 ? 0 : offered;
-  if (2 * current > tcb.windowClamp) return false;
+  const current: u32 = <i32>offered < 0 ? 0 : offered;
+  if (current * 2 > tcb.windowClamp) return false;
   const wanted = selectWindow(socket, tcb);
-  return wanted != 0 && wanted >= 2 * current;
+  return wanted != 0 && wanted >= current * 2;
 }

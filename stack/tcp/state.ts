@@ -13,11 +13,10 @@ import { removeConnection } from "./connections";
 import { dropFrame, TcpFrame } from "./frame";
 import { removePending } from "./pending";
 import { releasePort } from "./port";
+import { INITIAL_RTO_NANOS } from "./rtt";
 import { Tcb, TcpFlag, TcpState } from "./tcb";
 import { NEVER, wheelRemove } from "./wheel";
 
-/** RFC 6298 2.1. */
-export const INITIAL_RTO_NANOS: u64 = 1000000000;
 /** Defaults of tcp(7). */
 const KEEP_IDLE_SECONDS: u32 = 7200;
 const KEEP_INTERVAL_SECONDS: u32 = 75;

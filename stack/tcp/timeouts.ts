@@ -224,11 +224,12 @@ function lossProbe(index: u32, tcb: Tcb, now: u64): void {
 /** The last frame that was sent. Precondition: one is out. */
 function lastSent(tcb: Tcb): u32 {
   let link = tcb.sendHead;
-  for (;;) {
-    const next = TcpFrame.of(link).next;
-    if (next == 0 || next == tcb.sendNext) return link;
+  let next = TcpFrame.of(link).next;
+  while (next != 0 && next != tcb.sendNext) {
     link = next;
+    next = TcpFrame.of(link).next;
   }
+  return link;
 }
 
 /** RFC 8985 6.3: what was only late so far is lost now. */

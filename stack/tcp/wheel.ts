@@ -125,13 +125,8 @@ function cascade(slot: u32): void {
 export function wheelExpire(now: u64): u32 {
   const header = RegionHeader.get();
   const target = now >> TICK_SHIFT;
-  for (;;) {
-    const slot = <u32>(header.wheelTick & SLOT_MASK);
-    const index = load<u32>(slotAt(slot));
-    if (index != 0) {
-      wheelRemove(index);
-      return index;
-    }
+  let index: u32 = 0;
+  while ((index = load<u32>(slotAt(<u32>(header.wheelTick & SLOT_MASK)))) == 0) {
     const next = nextTick();
     if (next > target) {
       header.wheelTick = max<u64>(target, header.wheelTick);
@@ -141,6 +136,8 @@ export function wheelExpire(now: u64): u32 {
     header.wheelTick = next;
     if ((next & SLOT_MASK) == 0) cascade(WHEEL_SLOTS + <u32>((next >> SLOT_SHIFT) & SLOT_MASK));
   }
+  wheelRemove(index);
+  return index;
 }
 
 /** Empties the wheel, before recovery puts the connections in again. */
