@@ -17,7 +17,9 @@ const C_SHARE_PERCENT = 20;
 const NOT_OURS = new Set(["node_modules", "build", ".git"]);
 
 /** Files over the soft limit, each with the reason why it is one piece. */
-const LONG_FILES = new Map<string, string>([]);
+const LONG_FILES = new Map<string, string>([
+  ["stack/index.ts", "the stack's system calls, all in one place: this file is the ABI"],
+]);
 
 /** Files that something else than an import or a mention in code starts. */
 const ENTRY_FILES = [

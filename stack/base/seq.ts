@@ -18,15 +18,6 @@ export function seqAfterEq(a: u32, b: u32): bool {
   return <i32>(a - b) >= 0;
 }
 
-export function seqMax(a: u32, b: u32): u32 {
-  return <i32>(a - b) < 0 ? b : a;
-}
-
 export function seqMin(a: u32, b: u32): u32 {
   return <i32>(a - b) < 0 ? a : b;
-}
-
-/** Whether first <= seq <= last; for distances of any size. */
-export function seqBetween(seq: u32, first: u32, last: u32): bool {
-  return seq - first <= last - first;
 }

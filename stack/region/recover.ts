@@ -14,7 +14,9 @@ import { cookieClear, cookieInsert, isSteered, steer } from "../socket/table";
 import { Socket, SocketState } from "../socket/socket";
 import { demuxClear, demuxInsert } from "../udp/demux";
 import { rebuildWaiters } from "../wait/waiter";
-import { FrameMeta, FrameState, giveFrame } from "./frames";
+import { forgetTcp, rebuildTcp, sweepMarks } from "../tcp/recover";
+import { PROTOCOL_TCP } from "../wire/tcp";
+import { FrameMark, FrameMeta, FrameState, giveFrame } from "./frames";
 import { Intent, RegionHeader } from "./header";
 
 /** Repairs the region. Precondition: the caller owns the lock, its former owner is dead. */
@@ -25,6 +27,7 @@ export function recoverRegion(): void {
   finishIntent();
   skipHandledEntries();
   rebuildSockets();
+  forgetTcp();
   rebuildFrames();
   rebuildDestinations();
   rebuildWaiters();
@@ -98,19 +101,25 @@ function rebuildSockets(): void {
   header.freeSocketHead = 0;
   for (let index: u32 = 1; index < header.socketHigh; index++) {
     const socket = Socket.at(index);
-    if (socket.state == <u8>SocketState.Free || socket.cookie == 0) {
+    // A connection may go on without a program.
+    const isHalfMade = socket.cookie == 0 && !isConnection(socket);
+    if (socket.state == <u8>SocketState.Free || isHalfMade) {
       socket.state = <u8>SocketState.Free;
       socket.cookie = 0;
       socket.demuxNext = header.freeSocketHead;
       header.freeSocketHead = index;
       continue;
     }
-    cookieInsert(index);
+    if (socket.cookie != 0) cookieInsert(index);
     socket.sendBytes = 0;
     if (!isSteered(socket)) continue;
     if (!steer(socket)) socket.state = <u8>SocketState.Kernel;
     else demuxInsert(index);
   }
+}
+
+function isConnection(socket: Socket): bool {
+  return <u32>socket.protocol == PROTOCOL_TCP && socket.state == <u8>SocketState.Connected;
 }
 
 /** Free list, queue counts and receive queues anew from the frame records. */
@@ -122,6 +131,15 @@ function rebuildFrames(): void {
     queue.inFlight = 0;
   }
   keepReachableQueues();
+  rebuildTcp();
+  dropUnreachable();
+  sweepMarks();
+  freeUnused();
+}
+
+/** Every frame that is neither with the kernel nor in a queue: on the free list, once. */
+function freeUnused(): void {
+  const header = RegionHeader.get();
   header.freeFrames = 0;
   for (let index: u32 = 0; index < header.freshFrames; index++) {
     const meta = FrameMeta.at(index);
@@ -131,7 +149,7 @@ function rebuildFrames(): void {
     } else if (state == <u8>FrameState.Transmit) {
       Queue.at(<u32>meta.interfaceSlot).inFlight += 1;
       recharge(meta);
-    } else if (state != <u8>FrameState.Queued) {
+    } else if (state != <u8>FrameState.Queued && state != <u8>FrameState.Sending) {
       // Held by the dead, or free: on the free list once.
       if (state == <u8>FrameState.Held) header.recoveredFrames += 1;
       meta.state = <u8>FrameState.Held;
@@ -159,11 +177,16 @@ function keepReachableQueues(): void {
     const socket = Socket.at(index);
     if (socket.state != <u8>SocketState.Free) walkQueue(socket, index);
   }
+}
+
+/** Of the frames that are in queues, those that none was found to hold are nobody's. */
+function dropUnreachable(): void {
+  const header = RegionHeader.get();
   for (let index: u32 = 0; index < header.freshFrames; index++) {
     const meta = FrameMeta.at(index);
     if (meta.state != <u8>FrameState.Queued) continue;
     if (meta.interfaceSlot & KEPT) meta.interfaceSlot &= ~KEPT;
-    else meta.state = <u8>FrameState.Held;
+    else if ((meta.marks & FrameMark.Found) == 0) meta.state = <u8>FrameState.Held;
   }
 }
 

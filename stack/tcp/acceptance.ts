@@ -61,9 +61,7 @@ function isOldTimestamp(tcb: Tcb, segment: Segment): bool {
 /** As Linux's tcp_sequence: some of it is in the window, or just before. */
 function isInSequence(tcb: Tcb, segment: Segment): bool {
   const window: u32 = <i32>(tcb.rcvAdv - tcb.rcvNxt) < 0 ? 0 : tcb.rcvAdv - tcb.rcvNxt;
-  return (
-    !seqBefore(segment.endSeq, tcb.lastAckSent) && !seqAfter(segment.seq, tcb.rcvNxt + window)
-  );
+  return !seqBefore(segment.endSeq, tcb.lastAckSent) && !seqAfter(segment.seq, tcb.rcvNxt + window);
 }
 
 /** An acknowledgment for what is out of window; for bare ones at a bounded rate, against loops. */

@@ -86,9 +86,8 @@ function open(index: u32, now: u64): i32 {
   if (first == 0) return -EADDRNOTAVAIL;
   tcb.port = acquirePort(socket.localHi, socket.localLo, <u32>socket.localPortNet);
   if (tcb.port == 0) return -ENOSPC;
-  tcb.iss = first != 1
-    ? first
-    : initialSequence(socket.localLo, socket.remoteLo, socket.portsNet, now);
+  tcb.iss =
+    first != 1 ? first : initialSequence(socket.localLo, socket.remoteLo, socket.portsNet, now);
   tcb.tsOffset = timestampOffset(socket.localLo, socket.remoteLo);
   tcb.sndUna = tcb.iss;
   tcb.sndNxt = tcb.iss;
@@ -196,6 +195,7 @@ export function commitStream(index: u32, bytes: u32): void {
 }
 
 export function push(index: u32, flags: u32, now: u64): void {
+  const header = RegionHeader.get();
   const tcb = Tcb.at(index);
   if ((flags & PUSH_URGENT) != 0) {
     tcb.sndUp = tcb.writeSeq;
@@ -203,7 +203,9 @@ export function push(index: u32, flags: u32, now: u64): void {
   }
   const more = (flags & PUSH_MORE) != 0;
   if (tcb.sendTail != 0 && !more) TcpFrame.of(tcb.sendTail).marks |= FrameMark.Push;
+  header.changing = index;
   output(index, more, now);
+  header.changing = 0;
 }
 
 /** RFC 9293 3.10.4 as far as the send side goes. */

@@ -67,9 +67,7 @@ export function waitForFin(index: u32, tcb: Tcb, now: u64): void {
 /** True in the states in which the peer's data is taken. */
 export function isReceiving(tcb: Tcb): bool {
   const state = <u32>tcb.state;
-  return (
-    state == TcpState.Established || state == TcpState.FinWait1 || state == TcpState.FinWait2
-  );
+  return state == TcpState.Established || state == TcpState.FinWait1 || state == TcpState.FinWait2;
 }
 
 /**

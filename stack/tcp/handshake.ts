@@ -195,8 +195,3 @@ export function startSyn(index: u32, now: u64): void {
   armRetransmit(index, tcb, now);
   addPending(index);
 }
-
-/** MTU of the way that a connection will take. */
-export function mtuOf(socket: Socket): u32 {
-  return Destination.at(socket.destination - 1).mtu;
-}

@@ -1,5 +1,5 @@
-// TCP input, RFC 9293 3.10.7: from a validated IPv4 packet to the connection that it is for, through
-// the checks in the order of the RFC. What is to be sent because of it is sent at the end of poll().
+// TCP input, RFC 9293 3.10.7: from a validated IPv4 packet to the connection that it is for,
+// through the checks in the RFC's order. What is to be sent for it is sent at the end of poll().
 
 import { mappedLow } from "../base/address";
 import { seqAfter } from "../base/seq";
@@ -7,7 +7,6 @@ import { isSumRight, sumBytes } from "../base/checksum";
 import { Interface, InterfaceFlag } from "../link/interface";
 import { Queue } from "../link/queue";
 import { RegionHeader } from "../region/header";
-import { Socket } from "../socket/socket";
 import { demuxLookup } from "../udp/demux";
 import { Ipv4Header, pseudoHeaderSum } from "../wire/ipv4";
 import { PROTOCOL_TCP, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, TCP_URG, TcpHeader } from "../wire/tcp";
@@ -201,9 +200,4 @@ function noteCongestionMark(tcb: Tcb, segment: Segment): void {
   if (segment.ecn != ECN_CE) return;
   tcb.flags |= TcpFlag.EcnEcho;
   tcb.deliveredCe += 1;
-}
-
-/** True while the connection is found by its addresses. */
-export function isConnection(index: u32): bool {
-  return Socket.at(index).remotePortNet != 0 && Tcb.at(index).state != <u8>TcpState.Closed;
 }

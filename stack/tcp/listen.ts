@@ -123,12 +123,12 @@ function makeEmbryo(listener: u32, segment: Segment): u32 {
   tcb.tsOffset = timestampOffset(segment.localLo, segment.remoteLo);
   enter(tcb, TcpState.SynReceived);
   insertConnection(index);
-  setMtu(index, socket, tcb, segment);
+  setMtu(socket, tcb, segment);
   return index;
 }
 
 /** The way back is looked for at once: its MTU is what our SYN-ACK has to say. */
-function setMtu(index: u32, socket: Socket, tcb: Tcb, segment: Segment): void {
+function setMtu(socket: Socket, tcb: Tcb, segment: Segment): void {
   const at = usableRoute(socket, tcb);
   const link = interfaceOf(segment).mtu;
   const mtu = at != 0 ? Destination.at(at - 1).mtu : link;

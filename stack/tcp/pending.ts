@@ -1,5 +1,5 @@
-// Connections that have something to send: a list that each poll() ends by working off. What arrives
-// in one batch is so answered once.
+// Connections that have something to send: a list that each poll() ends by working off. What
+// arrives in one batch is so answered once.
 
 import { RegionHeader } from "../region/header";
 import { Tcb, TcpFlag } from "./tcb";

@@ -29,7 +29,7 @@ export function tcpReadiness(index: u32): u32 {
   if (isReceiveShut && (!isClosed || socket.state != <u8>SocketState.Created)) {
     bits |= Readiness.In | Readiness.ReadHangUp;
   }
-  if (state == TcpState.SynSent || (state == TcpState.SynReceived)) return bits;
+  if (state == TcpState.SynSent || state == TcpState.SynReceived) return bits;
   const readable = loadAcquire32(changetype<usize>(tcb) + offsetof<Tcb>("readableBytes"));
   const isMark = isAtUrgent(tcb) && (flags & TcpFlag.OobInline) == 0;
   if (readable >= tcb.receiveLowat + (isMark ? 1 : 0)) bits |= Readiness.In;

@@ -212,14 +212,7 @@ function sampleByEcho(tcb: Tcb, segment: Segment): void {
 }
 
 /** Puts `bytes` of the payload behind `skip` into the queue. False: there is no memory for them. */
-function keep(
-  index: u32,
-  socket: Socket,
-  tcb: Tcb,
-  segment: Segment,
-  skip: u32,
-  bytes: u32,
-): bool {
+function keep(index: u32, socket: Socket, tcb: Tcb, segment: Segment, skip: u32, bytes: u32): bool {
   const at = segment.payloadOffset + skip;
   if (coalesce(socket, tcb, at, bytes)) return true;
   if (availableFrames() <= RESERVED_FRAMES) {
@@ -327,9 +320,4 @@ function takeFromOutOfOrder(index: u32, socket: Socket, tcb: Tcb): bool {
     }
   }
   return isClosed;
-}
-
-/** True if the sequence number lies in the window, RFC 9293 3.4. */
-export function isInWindow(tcb: Tcb, seq: u32): bool {
-  return seqAfterEq(seq, tcb.rcvNxt) && seqBefore(seq, tcb.rcvAdv);
 }

@@ -38,9 +38,7 @@ function sendAnswer(link: u32, segment: Segment, tcpBytes: u32): void {
   const sourceNet = mappedToNet(segment.localLo);
   const destinationNet = mappedToNet(segment.remoteLo);
   seal(changetype<TcpHeader>(tcpAt), tcpBytes, sourceNet, destinationNet);
-  const received = changetype<EthernetHeader>(
-    <usize>(segment.ipOffset - ETHERNET_HEADER_BYTES),
-  );
+  const received = changetype<EthernetHeader>(<usize>(segment.ipOffset - ETHERNET_HEADER_BYTES));
   changetype<EthernetHeader>(start).writeReply(received);
   const ip = start + <usize>ETHERNET_HEADER_BYTES;
   store<u8>(ip, 0x45);

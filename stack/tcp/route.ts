@@ -89,8 +89,3 @@ export function currentMss(tcb: Tcb): u32 {
   const bound = largest > DEFAULT_MSS ? largest >> 1 : largest;
   return bound != 0 && mss > bound ? max<u32>(bound, 68 - HEADERS_BYTES) : mss;
 }
-
-/** The path's MTU went down or up: follows what the destination says now. */
-export function followPathMtu(tcb: Tcb, mtu: u32): void {
-  if (tcb.pathMtu > mtu) updateMss(tcb, mtu);
-}

@@ -1,5 +1,5 @@
-// The SACK blocks that go with our acknowledgments: RFC 2018 4, the newest first, and the block that
-// reports what came twice, RFC 2883.
+// The SACK blocks that go with our acknowledgments: RFC 2018 4, the newest first, and the block
+// that reports what came twice, RFC 2883.
 
 import { seqAfter, seqBefore, seqBeforeEq } from "../base/seq";
 import { Tcb } from "./tcb";
@@ -12,7 +12,9 @@ function blockAt(tcb: Tcb, n: u32): usize {
 
 function removeBlock(tcb: Tcb, n: u32): void {
   const count = <u32>tcb.sackBlocks;
-  for (let at = n; at + 1 < count; at++) store<u64>(blockAt(tcb, at), load<u64>(blockAt(tcb, at + 1)));
+  for (let at = n + 1; at < count; at++) {
+    store<u64>(blockAt(tcb, at - 1), load<u64>(blockAt(tcb, at)));
+  }
   tcb.sackBlocks = <u8>(count - 1);
 }
 

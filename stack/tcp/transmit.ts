@@ -136,7 +136,7 @@ export function sendSegment(
   }
   const headerBytes = TCP_HEADER_BYTES + optionBytes;
   const tcp = changetype<TcpHeader>(options - <usize>TCP_HEADER_BYTES);
-  const field = window >> (<u32>tcb.rcvWscale);
+  const field = window >> <u32>tcb.rcvWscale;
   tcp.write(socket.portsNet, seq, tcb.rcvNxt, headerBytes, bits, field, urgent);
   sealAndSend(socket, entry, frame, tcp, headerBytes + payloadBytes, tos);
   tcb.segmentsOut += 1;

@@ -83,7 +83,7 @@ function distance(level: u32, from: u32): u32 {
   const base = level << 10;
   for (let done: u32 = 0; done < WHEEL_SLOTS; ) {
     const slot = (from + done) & <u32>SLOT_MASK;
-    const bits = load<u64>(bitWordAt(base + slot)) >> (<u64>(slot & 63));
+    const bits = load<u64>(bitWordAt(base + slot)) >> <u64>(slot & 63);
     if (bits != 0) {
       const found = done + <u32>ctz<u64>(bits);
       return found < WHEEL_SLOTS ? found : WHEEL_SLOTS;

@@ -72,7 +72,7 @@ export function selectWindow(socket: Socket, tcb: Tcb): u32 {
   const current: u32 = <i32>offered < 0 ? 0 : offered;
   const wanted = wantedWindow(socket, tcb, current);
   const scale = <u32>tcb.rcvWscale;
-  const unit = (<u32>1 << scale) - 1;
+  const unit = ((<u32>1) << scale) - 1;
   if (wanted < current) return (current + unit) & ~unit;
   const limit = MAX_UNSCALED_WINDOW << scale;
   return min<u32>(wanted, limit);
@@ -82,15 +82,15 @@ function wantedWindow(socket: Socket, tcb: Tcb, current: u32): u32 {
   const full = min<u32>(tcb.windowClamp, spaceOf(tcb.rcvBuf));
   const mss = min<u32>(max<u32>(tcb.rcvMss, 1), full);
   let free = freeSpace(socket, tcb);
-  if (free < (full >> 1)) {
+  if (free < full >> 1) {
     tcb.quickAcks = 0;
     if (isUnderPressure()) tcb.rcvSsthresh = min<u32>(tcb.rcvSsthresh, 4 * tcb.advMss);
-    if (free < (full >> 4) || free < mss) return 0;
+    if (free < full >> 4 || free < mss) return 0;
   }
   free = min<u32>(free, tcb.rcvSsthresh);
   const scale = <u32>tcb.rcvWscale;
   if (scale != 0) {
-    const unit = (<u32>1 << scale) - 1;
+    const unit = ((<u32>1) << scale) - 1;
     return (free + unit) & ~unit;
   }
   if (current + mss <= free || current > free) return free - (free % mss);

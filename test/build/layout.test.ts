@@ -19,9 +19,12 @@ function probe(abi: Abi): string {
       return `  printf("${name}.${field.name} %zu %zu\\n", ${place}, ${size});`;
     }),
   ]);
-  const constants = abi.constants.map(
-    ({ name }) => `  printf("${name} %lld\\n", (long long)${name});`,
-  );
+  const constants = abi.constants.map(({ name, type }) => {
+    const [format, wide] = type.startsWith("u")
+      ? ["%llu", "unsigned long long"]
+      : ["%lld", "long long"];
+    return `  printf("${name} ${format}\\n", (${wide})${name});`;
+  });
   const enums = abi.enums.flatMap(({ name, members }) =>
     members.map((one) => `  printf("${name}.${one.name} %d\\n", ${name}_${one.name});`),
   );

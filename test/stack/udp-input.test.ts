@@ -184,7 +184,7 @@ test("fragments, other protocols and sources that no host may have are dropped a
   machine.bound("0.0.0.0", 1234);
   machine.deliver(udpDatagram({ fragment: 0x2000 }));
   machine.deliver(udpDatagram({ fragment: 0x0001 }));
-  machine.deliver(ipv4Packet(6, new Uint8Array(20)));
+  machine.deliver(ipv4Packet(132, new Uint8Array(20)));
   for (const source of ["127.0.0.1", "224.0.0.1", "0.1.2.3", "255.255.255.255"]) {
     machine.deliver(udpDatagram({ source }));
   }

@@ -1,0 +1,186 @@
+// After a death that held the lock: tables, lists and the wheel anew from what each connection
+// says of itself. The one connection that was being changed, and any whose queues do not add up, is
+// over: its program gets ECONNRESET, its peer a reset when it next sends.
+
+import { FrameMark, FrameMeta, FrameState } from "../region/frames";
+import { RegionHeader } from "../region/header";
+import { Socket, SocketState } from "../socket/socket";
+import { PROTOCOL_TCP } from "../wire/tcp";
+import { acceptQueueAdd, listenerOf } from "./accept-queue";
+import { clearConnections, insertConnection } from "./connections";
+import { TcpFrame } from "./frame";
+import { addPending } from "./pending";
+import { acquirePort, clearPorts } from "./port";
+import { enter, release } from "./state";
+import { Tcb, TcpFlag, TcpState } from "./tcb";
+import { nextDeadline } from "./timeouts";
+import { clearWheel, NEVER, wheelCover } from "./wheel";
+
+const ECONNRESET: u32 = 104;
+
+function isLive(index: u32): bool {
+  const socket = Socket.at(index);
+  return socket.state != <u8>SocketState.Free && <u32>socket.protocol == PROTOCOL_TCP;
+}
+
+/** Empties what is about to be filled again. Runs before the receive queues are walked. */
+export function forgetTcp(): void {
+  const header = RegionHeader.get();
+  clearConnections();
+  clearPorts();
+  clearWheel();
+  header.pendingHead = 0;
+  header.pendingTail = 0;
+  header.timeWaits = 0;
+  header.routeWaits = 0;
+  for (let index: u32 = 1; index < header.socketHigh; index++) {
+    if (!isLive(index)) continue;
+    const tcb = Tcb.at(index);
+    tcb.wheelSlot = 0;
+    tcb.wheelAt = NEVER;
+    if (tcb.has(TcpFlag.RouteWait)) header.routeWaits += 1;
+    tcb.flags &= ~TcpFlag.OutputPending;
+    tcb.acceptHead = 0;
+    tcb.acceptTail = 0;
+    tcb.acceptCount = 0;
+    tcb.synQueueCount = 0;
+  }
+}
+
+/** Connections and their frames. The receive queues were walked. */
+export function rebuildTcp(): void {
+  const header = RegionHeader.get();
+  for (let index: u32 = 1; index < header.socketHigh; index++) {
+    if (!isLive(index)) continue;
+    const tcb = Tcb.at(index);
+    const state = <u32>tcb.state;
+    if (state == TcpState.Closed || state == TcpState.Listen) continue;
+    const isSound = index != header.changing && walkSendQueue(index) && isReceivedSound(index);
+    if (isSound && attach(index)) continue;
+    end(index);
+  }
+  header.changing = 0;
+}
+
+/** Marks the frames of the send queue, and counts them anew. False: the queue is broken. */
+function walkSendQueue(index: u32): bool {
+  const header = RegionHeader.get();
+  const socket = Socket.at(index);
+  const tcb = Tcb.at(index);
+  socket.sendBytes = 0;
+  let frames: u32 = 0;
+  let payload: u32 = 0;
+  let last: u32 = 0;
+  let link = tcb.sendHead;
+  while (link != 0) {
+    if (link > header.frameCount) return false;
+    const frame = TcpFrame.of(link);
+    const isSending = frame.state == <u8>FrameState.Sending;
+    if (!isSending && frame.state != <u8>FrameState.Transmit) return false;
+    if (!frame.is(FrameMark.Kept) || frame.is(FrameMark.Found)) return false;
+    if (frame.socket != index) return false;
+    frame.marks |= FrameMark.Found;
+    frames += 1;
+    payload += <u32>frame.payloadBytes;
+    socket.sendBytes += changetype<FrameMeta>(changetype<usize>(frame)).chargedBytes;
+    last = link;
+    link = frame.next;
+  }
+  return last == tcb.sendTail && frames == tcb.sendFrames && payload == tcb.sendQueuedBytes;
+}
+
+/** The queue of what is in order was walked: adds up? And marks what came early. */
+function isReceivedSound(index: u32): bool {
+  const header = RegionHeader.get();
+  const socket = Socket.at(index);
+  const tcb = Tcb.at(index);
+  let bytes: u32 = 0;
+  for (let link = socket.receiveHead; link != 0; link = TcpFrame.of(link).next) {
+    bytes += <u32>TcpFrame.of(link).payloadBytes;
+  }
+  const fin: u32 = tcb.has(TcpFlag.PeerClosed) ? 1 : 0;
+  const state = <u32>tcb.state;
+  if (bytes != tcb.readableBytes) return false;
+  if (state >= <u32>TcpState.Established && tcb.copiedSeq + bytes + fin != tcb.rcvNxt) return false;
+  let frames: u32 = 0;
+  for (let link = tcb.oooHead; link != 0; link = TcpFrame.of(link).next) {
+    if (link > header.frameCount || frames > header.frameCount) return false;
+    const frame = TcpFrame.of(link);
+    if (frame.state != <u8>FrameState.Queued || frame.socket != index) return false;
+    if (frame.is(FrameMark.Found)) return false;
+    frame.marks |= FrameMark.Found;
+    socket.receiveBytes += changetype<FrameMeta>(changetype<usize>(frame)).chargedBytes;
+    frames += 1;
+  }
+  return frames == tcb.oooFrames;
+}
+
+/** Puts a sound connection back where packets, timers and its listener find it. */
+function attach(index: u32): bool {
+  const header = RegionHeader.get();
+  const socket = Socket.at(index);
+  const tcb = Tcb.at(index);
+  if (tcb.has(TcpFlag.Embryo)) {
+    const listener = listenerOf(tcb);
+    if (listener == 0) return false;
+    if (tcb.has(TcpFlag.InAcceptQueue)) acceptQueueAdd(listener, index);
+    else Tcb.at(listener).synQueueCount += 1;
+  }
+  tcb.port = acquirePort(socket.localHi, socket.localLo, <u32>socket.localPortNet);
+  if (tcb.port == 0) return false;
+  insertConnection(index);
+  if (tcb.state == <u8>TcpState.TimeWait) header.timeWaits += 1;
+  const next = nextDeadline(tcb);
+  if (next != NEVER) wheelCover(index, next);
+  addPending(index);
+  return true;
+}
+
+/** Ends a connection whose lists are not to be trusted: its frames are found by sweepMarks(). */
+function end(index: u32): void {
+  const socket = Socket.at(index);
+  const tcb = Tcb.at(index);
+  tcb.sendHead = 0;
+  tcb.sendTail = 0;
+  tcb.sendNext = 0;
+  tcb.sendFrames = 0;
+  tcb.sendQueuedBytes = 0;
+  tcb.packetsOut = 0;
+  tcb.sackedOut = 0;
+  tcb.lostOut = 0;
+  tcb.retransOut = 0;
+  tcb.oooHead = 0;
+  tcb.oooTail = 0;
+  tcb.oooFrames = 0;
+  tcb.port = 0;
+  socket.sendBytes = 0;
+  unmark(index);
+  enter(tcb, TcpState.Closed);
+  RegionHeader.get().tcpAborts += 1;
+  if (tcb.has(TcpFlag.Orphan | TcpFlag.Embryo)) release(index);
+  else socket.error = ECONNRESET;
+}
+
+/** What was found for a connection that is over after all is nobody's. */
+function unmark(index: u32): void {
+  const header = RegionHeader.get();
+  for (let frame: u32 = 0; frame < header.freshFrames; frame++) {
+    const meta = TcpFrame.at(frame);
+    if (meta.socket == index) meta.marks &= ~FrameMark.Found;
+  }
+}
+
+/** Frames that belong to no queue: back to the pool, or to come back when they were sent. */
+export function sweepMarks(): void {
+  const header = RegionHeader.get();
+  for (let index: u32 = 0; index < header.freshFrames; index++) {
+    const meta = TcpFrame.at(index);
+    const marks = meta.marks;
+    if (meta.is(FrameMark.Found)) {
+      meta.marks = marks & ~FrameMark.Found;
+      continue;
+    }
+    if (meta.state == <u8>FrameState.Sending) meta.state = <u8>FrameState.Held;
+    meta.marks = 0;
+  }
+}
