@@ -2,9 +2,7 @@
 // began it.
 
 import { seqAfter, seqBeforeEq } from "../base/seq";
-import { Destination } from "../link/destination";
 import { RegionHeader } from "../region/header";
-import { Socket } from "../socket/socket";
 import { TCP_ACK, TCP_CWR, TCP_ECE, TCP_RST, TCP_SYN } from "../wire/tcp";
 import { acceptQueueAdd, listenerOf } from "./accept-queue";
 import { addPending } from "./pending";

@@ -87,7 +87,7 @@ function synInput(listener: u32, segment: Segment): void {
   const isEcnAsked = (segment.flags & (TCP_ECE | TCP_CWR)) == (TCP_ECE | TCP_CWR);
   if (isEcnAsked && header.ecnMode != 0) tcb.flags |= TcpFlag.Ecn;
   takeSyn(tcb, segment, tcb.pathMtu);
-  finishEmbryo(index, tcb);
+  finishEmbryo(tcb);
   startSyn(index, segment.now);
 }
 
@@ -137,7 +137,7 @@ function setMtu(socket: Socket, tcb: Tcb, segment: Segment): void {
   initWindow(tcb);
 }
 
-function finishEmbryo(index: u32, tcb: Tcb): void {
+function finishEmbryo(tcb: Tcb): void {
   tcb.sndUna = tcb.iss;
   tcb.sndNxt = tcb.iss;
   tcb.writeSeq = tcb.iss + 1;
@@ -237,7 +237,7 @@ function cookieInput(listener: u32, segment: Segment): bool {
   owner.synQueueCount += 1;
   restoreOptions(tcb, segment, cookieMss(<u32>mssIndex));
   tcb.iss = segment.ack - 1;
-  finishEmbryo(index, tcb);
+  finishEmbryo(tcb);
   tcb.sndNxt = tcb.iss + 1;
   tcb.rcvAdv = tcb.rcvNxt + min<u32>(tcb.rcvSsthresh, 65535);
   header.changing = index;

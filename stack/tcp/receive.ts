@@ -2,7 +2,7 @@
 // came too early, with the SACK blocks (RFC 2018, RFC 2883) and acknowledgments (RFC 5681 4.2) that
 // follow from it.
 
-import { seqAfter, seqAfterEq, seqBefore, seqBeforeEq, seqMin } from "../base/seq";
+import { seqAfter, seqAfterEq, seqBeforeEq, seqMin } from "../base/seq";
 import { DATAGRAM_OVERHEAD_BYTES, RESERVED_FRAMES } from "../config";
 import { storeRelease32 } from "../host";
 import { availableFrames, FrameMark, FrameState } from "../region/frames";

@@ -86,7 +86,7 @@ function distance(level: u32, from: u32): u32 {
     const bits = load<u64>(bitWordAt(base + slot)) >> <u64>(slot & 63);
     if (bits != 0) {
       const found = done + <u32>ctz<u64>(bits);
-      return found < WHEEL_SLOTS ? found : WHEEL_SLOTS;
+      return min<u32>(found, WHEEL_SLOTS);
     }
     done += 64 - (slot & 63);
   }
@@ -118,6 +118,11 @@ function cascade(slot: u32): void {
   }
 }
 
+/** The first connection in the slot of the present tick, or 0. */
+function dueNow(): u32 {
+  return load<u32>(slotAt(<u32>(RegionHeader.get().wheelTick & SLOT_MASK)));
+}
+
 /**
  * The next connection whose time has come, taken out of the wheel, or 0 when there is none up to
  * `now`. The caller calls wheelCover for it again, if a timer still runs.
@@ -125,8 +130,8 @@ function cascade(slot: u32): void {
 export function wheelExpire(now: u64): u32 {
   const header = RegionHeader.get();
   const target = now >> TICK_SHIFT;
-  let index: u32 = 0;
-  while ((index = load<u32>(slotAt(<u32>(header.wheelTick & SLOT_MASK)))) == 0) {
+  let index = dueNow();
+  while (index == 0) {
     const next = nextTick();
     if (next > target) {
       header.wheelTick = max<u64>(target, header.wheelTick);
@@ -135,6 +140,7 @@ export function wheelExpire(now: u64): u32 {
     }
     header.wheelTick = next;
     if ((next & SLOT_MASK) == 0) cascade(WHEEL_SLOTS + <u32>((next >> SLOT_SHIFT) & SLOT_MASK));
+    index = dueNow();
   }
   wheelRemove(index);
   return index;
