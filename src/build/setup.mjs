@@ -1,6 +1,6 @@
 // What every npm script starts with, on a machine that may have nothing but Node and npm: installs
 // the Debian packages and the npm packages that are missing, builds, then hands over.
-//   node src/build/setup.mjs [build|test|demo|bench|transfers] [ARGUMENT…]
+//   node src/build/setup.mjs [build|test|demo|bench|transfers|sim] [ARGUMENT…]
 // Plain JavaScript without dependencies, because it runs before there are any.
 
 import { spawnSync } from "node:child_process";
@@ -41,6 +41,8 @@ const RUN_NEEDS = [
   { program: "python3", package: "python3" },
   { program: "sockperf", package: "sockperf" },
   { program: "valgrind", package: "valgrind" },
+  // Reads the simulator's captures in a test.
+  { program: "tshark", package: "tshark" },
   // clang 14 does not make calls of the fortified receive functions, which tests need.
   { program: "gcc", package: "gcc" },
 ];
@@ -67,6 +69,7 @@ const NEEDS = {
   demo: RUN,
   bench: ALL,
   transfers: RUN,
+  sim: BUILD_NEEDS,
 };
 /** What runs after the build, by tsx. */
 const NEXT = {
@@ -75,6 +78,7 @@ const NEXT = {
   demo: "src/demo/main.ts",
   bench: "bench/main.ts",
   transfers: "bench/transfers.ts",
+  sim: "src/sim/main.ts",
 };
 /** While it exists and exits so, Debian starts no service that it installs. */
 const SERVICE_POLICY = "/usr/sbin/policy-rc.d";

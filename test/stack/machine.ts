@@ -17,12 +17,16 @@ import {
   SocketView,
 } from "../../build/gen/layout.ts";
 import { createStack, type HostOverrides } from "../../src/core/instance.ts";
+import { ANY, address, macParts, portNet } from "../../src/sim/address.ts";
 import { createRings } from "../../src/sim/rings.ts";
+
+export { address, portNet };
 
 const WASM = new URL("../../build/stack.wasm", import.meta.url);
 const compiled = new WebAssembly.Module(readFileSync(WASM));
 
 export const BUILD_HASH = 0x1122334455667788n;
+
 export interface MachineOptions {
   frameCount?: number;
   frameBytes?: number;
@@ -33,32 +37,12 @@ export interface MachineOptions {
   host?: HostOverrides;
 }
 
-/** Address halves as the stack wants them, from dotted text. */
-export function address(text: string): { hi: bigint; lo: bigint; net: number } {
-  const bytes = text.split(".").map(Number);
-  const [a = 0, b = 0, c = 0, d = 0] = bytes;
-  const net = (a | (b << 8) | (c << 16) | (d << 24)) >>> 0;
-  return { hi: 0n, lo: (BigInt(net) << 32n) | 0xffff0000n, net };
-}
-
-export const ANY = { hi: 0n, lo: 0n };
-
-/** A port as it lies in memory: network order in a little-endian u16. */
-export function portNet(port: number): number {
-  return ((port & 0xff) << 8) | (port >> 8);
-}
-
 export type Machine = ReturnType<typeof createMachine>;
 
 export const LOCAL_MAC = Uint8Array.of(2, 0, 0, 0, 0, 1);
 export const PEER_MAC = Uint8Array.of(2, 0, 0, 0, 0, 2);
 export const LOCAL = "10.0.0.1";
 export const PEER = "10.0.0.2";
-
-function macParts(mac: Uint8Array): [number, number] {
-  const view = new DataView(mac.buffer, mac.byteOffset);
-  return [view.getUint32(0, true), view.getUint16(4, true)];
-}
 
 export function createMachine(options: MachineOptions = {}) {
   const { frameCount = 1024, frameBytes = 2048, fillTarget = 64, queues = 1 } = options;

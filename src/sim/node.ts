@@ -1,0 +1,170 @@
+// A host in the simulated network: packets come and go, its programs run, its timers fire, and the
+// checkers look at it after each of these.
+
+import { createChecker } from "./checker.ts";
+import type { Clock, Event } from "./clock.ts";
+import { createHost, type Host, type Sent } from "./host.ts";
+import type { Ledger } from "./ledger.ts";
+import type { Random } from "./prng.ts";
+import { createPrograms, type Program } from "./programs.ts";
+import type { CableOptions } from "./world.ts";
+
+const EPHEMERAL_FIRST = 32768;
+const EPHEMERAL_COUNT = 28232;
+
+export interface NodeOptions {
+  name: string;
+  address: string;
+  mac: Uint8Array;
+  gateway: { address: string; mac: Uint8Array };
+  module: WebAssembly.Module;
+  clock: Clock;
+  random: Random;
+  ledger: Ledger;
+  fail: (message: string) => never;
+  send: (packet: Uint8Array) => void;
+  capture: (packet: Uint8Array, comment?: string) => void;
+  checkEvery: number;
+  options: CableOptions;
+}
+
+export type Node = ReturnType<typeof createNode>;
+
+export function createNode(setup: NodeOptions) {
+  const { name, address, gateway, clock, random, options } = setup;
+  const { mtu = 1500, pollNanos = 0 } = options;
+  const fail = (message: string): never => setup.fail(`${name}: ${message}`);
+  const route = {
+    interfaceSlot: 0,
+    source: address,
+    nextHop: gateway.address,
+    mtu,
+    mac: gateway.mac as Uint8Array | undefined,
+  };
+  const host = createHost(setup.module, () => route, {
+    seed: [random.word64(), random.word64()],
+    ...options.host,
+  });
+  host.addInterface({ ifindex: 2, mac: setup.mac, address, mtu });
+  const checker = createChecker(host, fail);
+  const count = { received: 0, sent: 0, ringFull: 0, activities: 0 };
+  const wake = () => activity();
+  const flush = departures(setup, host, count, wake);
+  const programs = createPrograms({ clock, fail, wake, takeNotified: notifications(host) });
+  let [timer, pollEvent]: (Event | undefined)[] = [];
+  let isBusy = false;
+
+  const now = () => BigInt(clock.now());
+
+  /** Does all that can be done now. */
+  function activity(): void {
+    if (isBusy) return;
+    isBusy = true;
+    count.activities += 1;
+    let hasRun = true;
+    while (hasRun) {
+      host.run(now());
+      flush();
+      hasRun = programs.resumeAll();
+      flush();
+    }
+    isBusy = false;
+    const { checkEvery } = setup;
+    if (checkEvery > 0) checker.check(now(), count.activities % checkEvery === 0);
+    schedule();
+  }
+
+  function schedule(): void {
+    const due = host.nextDeadline();
+    if (timer?.action && timer.nanos === Number(due)) return;
+    clock.cancel(timer);
+    timer = due === undefined ? undefined : clock.at(Number(due), activity);
+  }
+
+  /** A packet comes out of the cable. */
+  function arrive(packet: Uint8Array): void {
+    count.received += 1;
+    const hasRoom = host.deliver(packet);
+    setup.capture(packet, hasRoom ? undefined : "dropped: no frame was posted");
+    if (!hasRoom) count.ringFull += 1;
+    if (pollNanos === 0) {
+      activity();
+    } else if (!pollEvent?.action) {
+      pollEvent = clock.after(random.below(pollNanos), activity);
+    }
+  }
+
+  return {
+    address,
+    name,
+    host,
+    sockets: host.sockets,
+    random,
+    ledger: setup.ledger,
+    clock,
+    now,
+    fail,
+    checker,
+    /** Listening sockets, closed when the programs are done. */
+    listeners: [] as number[],
+    count,
+    route,
+    arrive,
+    activity,
+    /** Starts a program; nobody waits for the end of a server. */
+    spawn: (title: string, program: Program, isServer = false) => {
+      programs.add(title, program, isServer);
+      clock.after(0, activity);
+    },
+    ephemeralPort: ephemeralPorts(random),
+    unfinished: programs.unfinished,
+    stop: programs.stop,
+  };
+}
+
+/** A function that returns the interest bits notified since its last call, as a sleeper sees them. */
+function notifications({ calls, header }: Host): () => bigint {
+  const slot = calls.waiterAdd(1);
+  calls.waiterArm(slot, 0xffffffffffffffffn);
+  return () => {
+    const notified = header.wakeMask;
+    if (notified !== 0n) header.wakeMask = 0n;
+    return notified;
+  };
+}
+
+/** A function that returns a port of the ephemeral range, another one each time. */
+function ephemeralPorts(random: Random): () => number {
+  let next = random.below(EPHEMERAL_COUNT);
+  return () => {
+    next = (next + 1) % EPHEMERAL_COUNT;
+    return EPHEMERAL_FIRST + next;
+  };
+}
+
+/** A function that puts what left the stack on the cable, and later gives its frames back. */
+function departures(setup: NodeOptions, host: Host, count: { sent: number }, wake: () => void) {
+  const { clock, random } = setup;
+  const { completionNanos = 0 } = setup.options;
+
+  function complete(one: Sent): void {
+    // The interface may read the frame until now.
+    const at = host.header.framePoolOffset + Number(one.umemAddress);
+    const still = host.bytes.subarray(at, at + one.packet.length);
+    if (Buffer.compare(still, one.packet) !== 0) {
+      setup.fail(`${setup.name}: a frame changed while the kernel had it`);
+    }
+    host.complete(one);
+    if (host.calls.hasWork() !== 0) wake();
+  }
+
+  return () => {
+    for (const one of host.takeSent()) {
+      count.sent += 1;
+      setup.capture(one.packet);
+      setup.send(one.packet);
+      if (completionNanos === 0) host.complete(one);
+      else clock.after(random.below(completionNanos), () => complete(one));
+    }
+  };
+}

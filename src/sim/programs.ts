@@ -1,0 +1,104 @@
+// Programs on a simulated host: generators that yield what they wait for.
+
+import type { Clock } from "./clock.ts";
+
+/** A condition that the stack announces when it becomes true: it wakes who sleeps on the socket. */
+export interface SocketWait {
+  socket: number;
+  isReady: () => boolean;
+}
+
+/** What a program waits for: a condition, or so many nanoseconds. */
+export type Wait = SocketWait | (() => boolean) | number;
+export type Program = Generator<Wait, void, void>;
+
+/** A program that goes on this often without time passing is in a circle. */
+const STEPS_MAX = 200_000;
+
+interface Running {
+  name: string;
+  program: Program;
+  isReady: (() => boolean) | undefined;
+  /** Interest bits (socket modulo 64) that must have been notified by then; 0 none. */
+  needed: bigint;
+  /** Interest bits that were notified while it waits. */
+  heard: bigint;
+  isServer: boolean;
+}
+
+export interface ProgramsSetup {
+  clock: Clock;
+  fail: (message: string) => never;
+  /** Called when a program has slept enough. */
+  wake: () => void;
+  /** Interest bits that the stack has notified since the last call. */
+  takeNotified: () => bigint;
+}
+
+export type Programs = ReturnType<typeof createPrograms>;
+
+/** The programs of one host. */
+export function createPrograms({ clock, fail, wake, takeNotified }: ProgramsSetup) {
+  let running: Running[] = [];
+
+  function waitFor(one: Running, wait: Wait): void {
+    one.needed = 0n;
+    one.heard = 0n;
+    if (typeof wait === "number") {
+      const until = clock.now() + wait;
+      one.isReady = () => clock.now() >= until;
+      clock.at(until, wake);
+    } else if (typeof wait === "function") {
+      one.isReady = wait;
+    } else {
+      one.isReady = wait.isReady;
+      // What is true already needs no announcement.
+      if (!wait.isReady()) one.needed = 1n << BigInt(wait.socket & 63);
+    }
+  }
+
+  /** Hands what was notified since the last time to everybody who waits. */
+  function hear(): void {
+    const notified = takeNotified();
+    if (notified === 0n) return;
+    for (const one of running) one.heard |= notified;
+  }
+
+  /** Lets a program go on until it has to wait. True if it did anything; then it may be over. */
+  function resume(one: Running): boolean {
+    let steps = 0;
+    for (hear(); !one.isReady || one.isReady(); hear()) {
+      if ((one.needed & ~one.heard) !== 0n) fail(`${one.name} would have slept on: not woken`);
+      steps += 1;
+      if (steps > STEPS_MAX) fail(`${one.name} goes round in a circle`);
+      const { done, value } = one.program.next();
+      if (done) {
+        running = running.filter((other) => other !== one);
+        return true;
+      }
+      hear();
+      waitFor(one, value);
+    }
+    return steps > 0;
+  }
+
+  /** Lets every program go on that can; false when none could. */
+  function resumeAll(): boolean {
+    let hasRun = false;
+    for (const one of [...running]) if (resume(one)) hasRun = true;
+    return hasRun;
+  }
+
+  return {
+    add: (name: string, program: Program, isServer: boolean) => {
+      running.push({ name, program, isReady: undefined, needed: 0n, heard: 0n, isServer });
+    },
+    resumeAll,
+    /** Ends every program where it is. */
+    stop: () => {
+      running = [];
+    },
+    /** Names of the programs that are not done, servers aside. */
+    unfinished: () => running.filter((one) => !one.isServer).map((one) => one.name),
+  };
+}

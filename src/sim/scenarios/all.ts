@@ -1,0 +1,16 @@
+import { CONTROL } from "./control.ts";
+import { PRESSURE } from "./pressure.ts";
+import type { Scenario } from "./scenario.ts";
+import { TRANSFERS } from "./transfers.ts";
+
+/** Every scenario; seed n runs the one at n modulo their number. */
+export const SCENARIOS: readonly Scenario[] = [...TRANSFERS, ...CONTROL, ...PRESSURE];
+
+export function scenarioOf(seed: number): Scenario {
+  return SCENARIOS[seed % SCENARIOS.length] as Scenario;
+}
+
+/** Undefined if there is none of this name. */
+export function scenarioNamed(name: string): Scenario | undefined {
+  return SCENARIOS.find((one) => one.name === name);
+}

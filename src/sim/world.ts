@@ -1,0 +1,155 @@
+// A network of hosts in virtual time: every host has a cable to one router. Everything that happens
+// follows from the seed.
+
+import { readFileSync } from "node:fs";
+import type { HostOptions } from "./host.ts";
+import { createClock } from "./clock.ts";
+import { createLedger } from "./ledger.ts";
+import { createLink, type Link, type LinkOptions } from "./link.ts";
+import { createNode, type Node } from "./node.ts";
+import { createRandom } from "./prng.ts";
+import { createTrace } from "./trace.ts";
+import { destinationOf, fragmentationNeeded, ipNumber, readdressed } from "./wire.ts";
+
+const ROUTER_MAC = Uint8Array.of(2, 0, 0, 0, 0, 254);
+export const ROUTER = "10.0.0.254";
+/** More events than this and nothing moves on but the time. */
+const EVENTS_MAX = 4_000_000;
+const SECOND = 1e9;
+
+/** The simulator found something wrong. */
+export class SimFailure extends Error {
+  override readonly name = "SimFailure";
+}
+
+export interface CableOptions {
+  /** From the host to the router, and back. */
+  up?: LinkOptions;
+  down?: LinkOptions;
+  host?: HostOptions;
+  mtu?: number;
+  /** The router tells senders when a packet is too large for the link to this host. */
+  reportsMtu?: boolean;
+  /** From a packet's arrival to the call of poll(), at most. */
+  pollNanos?: number;
+  /** From a packet's departure to the return of its frame, at most. */
+  completionNanos?: number;
+}
+
+export interface WorldOptions {
+  module: WebAssembly.Module;
+  seed: number;
+  scenario: string;
+  /** Every so many events on a host all of its state is checked; 0: never. */
+  checkEvery?: number;
+}
+
+/** A host with its cable. */
+export type SimHost = Node & { links: { up: Link; down: Link } };
+
+export type World = ReturnType<typeof createWorld>;
+
+/** The module that the build made. */
+export function loadModule(path: string | URL): WebAssembly.Module {
+  return new WebAssembly.Module(readFileSync(path));
+}
+
+export function createWorld({ module, seed, scenario, checkEvery = 16 }: WorldOptions) {
+  const random = createRandom(seed, scenario);
+  // Long enough ago that no timestamp is small, and different: nothing may depend on it.
+  const clock = createClock(random.between(1, 3_000_000) * SECOND + random.below(SECOND));
+  const started = clock.now();
+  const trace = createTrace(clock);
+  const nodes: SimHost[] = [];
+  const routes = new Map<number, { link: Link; mac: Uint8Array; reportsMtu: boolean }>();
+
+  function fail(message: string): never {
+    throw new SimFailure(`${((clock.now() - started) / SECOND).toFixed(9)} s: ${message}`);
+  }
+
+  /** The router: by the destination's address, without looking at anything else. */
+  function forward(packet: Uint8Array): void {
+    const to = routes.get(destinationOf(packet));
+    if (to) to.link.send(readdressed(packet, to.mac, ROUTER_MAC));
+  }
+
+  /** A link whose losses appear in the capture. */
+  function link(name: string, options: LinkOptions, arrive: (packet: Uint8Array) => void): Link {
+    const place = trace.addPlace(name);
+    const ends = {
+      arrive,
+      dropped: (packet: Uint8Array, why: string) => {
+        trace.add(place, packet, `dropped: ${why}`);
+        if (why === "mtu") reportTooLarge(packet);
+      },
+    };
+    return createLink(clock, random.stream(`link ${name}`), options, ends);
+  }
+
+  function reportTooLarge(packet: Uint8Array): void {
+    const to = routes.get(destinationOf(packet));
+    const mtu = to?.link.options.mtu;
+    if (to?.reportsMtu && mtu) forward(fragmentationNeeded(packet, mtu, ipNumber(ROUTER)));
+  }
+
+  /** A host, 10.0.0.1 being the first, with its cable to the router. */
+  function addHost(name: string, options: CableOptions = {}): SimHost {
+    const number = nodes.length + 1;
+    const mac = Uint8Array.of(2, 0, 0, 0, 1, number);
+    const address = `10.0.0.${number}`;
+    const up = link(`${name} up`, options.up ?? {}, forward);
+    const node = createNode({
+      name,
+      address,
+      mac,
+      gateway: { address: ROUTER, mac: ROUTER_MAC },
+      module,
+      clock,
+      random: random.stream(`host ${name}`),
+      ledger,
+      fail,
+      send: up.send,
+      capture: (packet, comment) => trace.add(place, packet, comment),
+      checkEvery,
+      options,
+    });
+    const place = trace.addPlace(name);
+    const down = link(`${name} down`, options.down ?? {}, node.arrive);
+    routes.set(ipNumber(address), { link: down, mac, reportsMtu: options.reportsMtu !== false });
+    const member = Object.assign(node, { links: { up, down } });
+    nodes.push(member);
+    return member;
+  }
+
+  /** Something at the router that is no host: gets what is sent to the address. */
+  function addRaw(address: string, arrive: (packet: Uint8Array) => void): void {
+    const own = link(`raw ${address}`, {}, arrive);
+    routes.set(ipNumber(address), { link: own, mac: ROUTER_MAC, reportsMtu: false });
+  }
+
+  const ledger = createLedger();
+
+  /** Lets time pass until `isOver`; a failure when that takes more than `limitNanos`. */
+  function runUntil(isOver: () => boolean, limitNanos: number, what: () => string): void {
+    const end = clock.now() + limitNanos;
+    while (!isOver()) {
+      if (!clock.step()) fail(`nothing will ever happen again, but ${what()}`);
+      if (clock.now() > end) fail(`after ${limitNanos / SECOND} s ${what()}`);
+      if (clock.handled() > EVENTS_MAX) fail(`after ${EVENTS_MAX} events ${what()}`);
+    }
+  }
+
+  return {
+    clock,
+    random,
+    ledger,
+    nodes,
+    fail,
+    forward,
+    addHost,
+    addRaw,
+    runUntil,
+    started,
+    trace,
+  };
+}
