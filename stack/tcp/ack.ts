@@ -143,6 +143,7 @@ export function takeAck(index: u32, tcb: Tcb, isOld: bool): void {
   const priorOut = tcb.packetsOut;
   const wasWriteable = isWriteable(socket);
   tcb.lastAckReceivedNanos = segment.now;
+  segment.priorSacked = tcb.highestSacked;
   if (isOld) {
     if (!tcb.has(TcpFlag.SackPermitted) || segment.sackBlocks == 0) return;
     takeSack(tcb, segment);

@@ -30,8 +30,8 @@ export function noteDelivered(tcb: Tcb, segment: Segment, frame: TcpFrame): void
   } else {
     segment.rttNanos = rtt;
     if (!seqAfter(frame.endSeq, tcb.highSeq)) segment.originalDelivered = 1;
-    if (tcb.highestSacked != 0 && seqBefore(frame.seq, tcb.highestSacked)) {
-      noteReordering(tcb, frame.seq);
+    if (segment.priorSacked != 0 && seqBefore(frame.seq, segment.priorSacked)) {
+      noteReordering(tcb, segment.priorSacked - frame.seq);
     }
   }
   const isNewer =
@@ -43,9 +43,12 @@ export function noteDelivered(tcb: Tcb, segment: Segment, frame: TcpFrame): void
   tcb.rackRttNanos = rtt;
 }
 
-/** What was sent once arrived behind what was sent later: the network changes the order. */
-function noteReordering(tcb: Tcb, seq: u32): void {
-  const distance = (tcb.highestSacked - seq) / max<u32>(tcb.sndMss, 1);
+/**
+ * What was sent once arrived behind what was sent `bytes` later: the network changes the order.
+ * Only an earlier acknowledgment proves that; one that tells of both may follow one that was lost.
+ */
+function noteReordering(tcb: Tcb, bytes: u32): void {
+  const distance = bytes / max<u32>(tcb.sndMss, 1);
   tcb.reordering = min<u32>(max<u32>(tcb.reordering, distance), MAX_REORDERING);
   tcb.flags |= TcpFlag.ReorderingSeen;
   tcb.reorderSeen += 1;

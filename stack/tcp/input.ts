@@ -130,10 +130,7 @@ function isPlain(tcb: Tcb, segment: Segment): bool {
 
 function plainInput(index: u32, tcb: Tcb, segment: Segment): void {
   tcb.lastReceivedNanos = segment.now;
-  if (segment.hasTimestamps && tcb.has(TcpFlag.Timestamps)) {
-    tcb.tsRecent = segment.tsVal;
-    tcb.tsRecentNanos = segment.now;
-  }
+  takeTimestamp(tcb, segment);
   if (segment.ack != tcb.sndUna || segment.payloadBytes == 0 || isNewWindow(tcb, segment)) {
     takeAck(index, tcb, false);
   }

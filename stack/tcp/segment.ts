@@ -71,6 +71,8 @@ export class Segment {
   queueSlot: u32;
   /** Region offset of the IP header. */
   ipOffset: u32;
+  /** Tcb.highestSacked before this segment's acknowledgment was looked at. */
+  priorSacked: u32;
   /** 1 when a socket keeps the frame. */
   kept: u32;
   /** What its acknowledgment did: frames acknowledged, frames SACKed, frames found lost. */

@@ -3,6 +3,8 @@
 //
 //     Cookie hash + client's ISN + minute * 2^24 + (CookieMinute hash + MSS index) mod 2^24
 //
+// The client's ISN goes into the second hash as well: else the segment after a lost first one would
+// look like a first one with another MSS, and what was in that would be missing unnoticed.
 // The minute tells the age, and that only the right MSS index comes out proves that the cookie is
 // ours: a guess succeeds once in two million. Options that do not fit go into our timestamp's low
 // bits, which the client echoes.
@@ -63,7 +65,7 @@ export function makeCookie(
   now: u64,
 ): u32 {
   const minute = <u32>(now / MINUTE_NANOS);
-  const low = (minuteHash(localLo, remoteLo, portsNet, minute) + mssIndex) & LOW_MASK;
+  const low = (minuteHash(localLo, remoteLo, portsNet, theirIsn, minute) + mssIndex) & LOW_MASK;
   return pairHash(localLo, remoteLo, portsNet) + theirIsn + (minute << 24) + low;
 }
 
@@ -80,7 +82,7 @@ export function checkCookie(
   const rest = cookie - pairHash(localLo, remoteLo, portsNet) - theirIsn;
   const age = (minute - (rest >> 24)) & 0xff;
   if (age >= COOKIE_MINUTES) return -1;
-  const index = (rest - minuteHash(localLo, remoteLo, portsNet, minute - age)) & LOW_MASK;
+  const index = (rest - minuteHash(localLo, remoteLo, portsNet, theirIsn, minute - age)) & LOW_MASK;
   return index < MSS_COUNT ? <i32>index : -1;
 }
 
@@ -88,9 +90,11 @@ function pairHash(localLo: u64, remoteLo: u64, portsNet: u32): u32 {
   return <u32>sipHash3(localLo, remoteLo, hashWord(HashUse.Cookie, portsNet, 0));
 }
 
-function minuteHash(localLo: u64, remoteLo: u64, portsNet: u32, minute: u32): u32 {
+function minuteHash(localLo: u64, remoteLo: u64, portsNet: u32, theirIsn: u32, minute: u32): u32 {
   const counted = minute & 0x3fffffff;
-  return <u32>sipHash3(localLo, remoteLo, hashWord(HashUse.CookieMinute, portsNet, counted));
+  const word = hashWord(HashUse.CookieMinute, portsNet, counted);
+  // The low half of a v4-mapped address is the same for all.
+  return <u32>sipHash3(localLo ^ <u64>theirIsn, remoteLo, word);
 }
 
 /**

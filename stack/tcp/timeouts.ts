@@ -120,7 +120,8 @@ function giveUp(index: u32, tcb: Tcb): void {
 
 function synTimeout(index: u32, tcb: Tcb, now: u64): void {
   if (tcb.retransmitsSinceNanos == 0) tcb.retransmitsSinceNanos = tcb.startedNanos;
-  const limit = min<u32>(tcb.synCount, 127);
+  // As Linux since 6.5: TCP_SYNCNT counts those whose timeout doubles.
+  const limit = min<u32>(tcb.synCount, 127) + SYN_LINEAR_TIMEOUTS;
   const isLate = isUserTimeout(tcb, tcb.retransmitsSinceNanos, now);
   if (<u32>tcb.retransmits >= limit || isLate) {
     giveUp(index, tcb);

@@ -165,23 +165,32 @@ const outages: Scenario = {
   setUp: (world) => {
     const { client, server } = twoHosts(world);
     const random = world.random.stream("outages");
-    server.spawn("listener", accepting(server, PORT, answerer(random, 300_000)), true);
+    const answer = answerer(random, 300_000);
+    // A handshake under way would not outlive it: our SYN-ACK is sent for a minute only.
+    const serve = (end: End) => {
+      cut(world, client, server, random);
+      return answer(end);
+    };
+    server.spawn("listener", accepting(server, PORT, serve), true);
     client.spawn("client", ask(client, server, random, random.magnitude(1000, 1_000_000)));
-    const cables = [client.links.up, client.links.down, server.links.up, server.links.down];
-    let at = 0;
-    for (let n = random.between(1, 6); n > 0; n--) {
-      const { options } = random.pick(cables);
-      at += random.magnitude(MILLISECOND, 2 * SECOND);
-      world.clock.after(at, () => {
-        options.down = true;
-      });
-      at += random.magnitude(MILLISECOND, 60 * SECOND);
-      world.clock.after(at, () => {
-        options.down = false;
-      });
-    }
   },
 };
+
+function cut(world: World, client: SimHost, server: SimHost, random: Random): void {
+  const cables = [client.links.up, client.links.down, server.links.up, server.links.down];
+  let at = 0;
+  for (let n = random.between(1, 6); n > 0; n--) {
+    const { options } = random.pick(cables);
+    at += random.magnitude(MILLISECOND, 2 * SECOND);
+    world.clock.after(at, () => {
+      options.down = true;
+    });
+    at += random.magnitude(MILLISECOND, 60 * SECOND);
+    world.clock.after(at, () => {
+      options.down = false;
+    });
+  }
+}
 
 /** The path carries less than the hosts' cables do, and does not always say so. */
 const pathMtu: Scenario = {
