@@ -29,7 +29,7 @@ const ENTRY_FILES = [
   /^examples\//,
   /\.d\.ts$/,
   /\.test\.ts$/,
-  /^stack\/index\.ts$/,
+  /^stack\/(test\/)?index\.ts$/,
 ];
 
 interface File {
@@ -170,7 +170,8 @@ describe("the data plane", () => {
 
 describe("functions of the data plane", () => {
   it("are all called: asc does not even check the types of others", () => {
-    const files = byName(/^stack\/.*\.ts$/);
+    // Tests of a function are no use of it.
+    const files = byName(/^stack\/(?!test\/).*\.ts$/);
     const text = files.map((file) => file.text.replace(/\/\*[\s\S]*?\*\/|\/\/.*/g, "")).join("");
     const words = new Map<string, number>();
     for (const [word] of text.matchAll(/\w+/g)) words.set(word, (words.get(word) ?? 0) + 1);

@@ -30,7 +30,8 @@ export const GENERATED_TS = [LAYOUT_TS, HASH_TS];
 /** Names of the source files of the product, relative to stack/. */
 export function stackFiles(): string[] {
   const prefix = fromRoot("stack").length + 1;
-  return listFiles("stack", /\.ts$/).map((path) => path.slice(prefix));
+  const names = listFiles("stack", /\.ts$/).map((path) => path.slice(prefix));
+  return names.filter((name) => !name.startsWith("test/"));
 }
 
 /** The steps, in their order of work. */
