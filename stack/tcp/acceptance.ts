@@ -2,6 +2,7 @@
 // and what RFC 5961 asks for against forged segments.
 
 import { seqAfter, seqBefore } from "../base/seq";
+import { sipHash2 } from "../base/siphash";
 import { RegionHeader } from "../region/header";
 import { TCP_RST, TCP_SYN } from "../wire/tcp";
 import { noteDuplicate } from "./sack-blocks";
@@ -10,7 +11,7 @@ import { quickAck } from "./receive";
 import { Segment } from "./segment";
 import { fail, finish } from "./state";
 import { Tcb, TcpFlag, TcpState } from "./tcb";
-import { sendAck, sendSyn } from "./control";
+import { sendAck } from "./control";
 
 const EPIPE: u32 = 32;
 const ECONNRESET: u32 = 104;
@@ -18,6 +19,8 @@ const ECONNRESET: u32 = 104;
 const INVALID_ACK_NANOS: u64 = 500000000;
 /** RFC 5961 7: challenges of the whole host in a second. */
 const CHALLENGES_PER_SECOND: u32 = 1000;
+/** By so many at most, fewer: a mask. */
+const CHALLENGES_VARIED: u32 = 511;
 const SECOND_NANOS: u64 = 1000000000;
 /** RFC 7323 5.5: after 24 days the peer's clock may have wrapped. */
 const PAWS_NANOS: u64 = 2073600000000000;
@@ -35,12 +38,7 @@ export function isAcceptable(index: u32, tcb: Tcb, segment: Segment): bool {
   header.rxDropTcpWindow += 1;
   if (segment.has(TCP_RST)) return false;
   if (segment.has(TCP_SYN)) {
-    // The peer did not get our SYN-ACK, RFC 9293 3.10.7.4 first.
-    if (tcb.state == <u8>TcpState.SynReceived && segment.seq == tcb.irs) {
-      sendSyn(index, segment.now);
-    } else {
-      challenge(index, tcb, segment);
-    }
+    challenge(index, tcb, segment);
     return false;
   }
   if (seqBefore(segment.endSeq, tcb.lastAckSent) && segment.payloadBytes != 0) {
@@ -83,7 +81,8 @@ export function challenge(index: u32, tcb: Tcb, segment: Segment): void {
   const header = RegionHeader.get();
   if (segment.now - header.challengeNanos >= SECOND_NANOS) {
     header.challengeNanos = segment.now;
-    header.challengeCount = 0;
+    // Not the same number in every second: it would tell others what somebody else was sent.
+    header.challengeCount = <u32>sipHash2(segment.now, CHALLENGES_PER_SECOND) & CHALLENGES_VARIED;
   }
   if (header.challengeCount >= CHALLENGES_PER_SECOND) return;
   header.challengeCount += 1;

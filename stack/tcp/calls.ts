@@ -15,7 +15,7 @@ import { findConnection, insertConnection } from "./connections";
 import { sendReset } from "./control";
 import { TcpFrame } from "./frame";
 import { startSyn } from "./handshake";
-import { initialSequence, timestampOffset } from "./initial-sequence";
+import { initialSequence, nextInitialSequence, timestampOffset } from "./initial-sequence";
 import { output } from "./output";
 import { acquirePort } from "./port";
 import { advertisedMss } from "./route";
@@ -34,8 +34,6 @@ const EADDRNOTAVAIL: i32 = 99;
 const ECONNRESET: i32 = 104;
 const EISCONN: i32 = 106;
 const ENOTCONN: i32 = 107;
-/** Linux's TCP_TIMEWAIT_LEN + 2: a connection after one that is remembered begins well behind it. */
-const REUSE_DISTANCE: u32 = 65537;
 const OFFERED: u32 = TcpFlag.SackPermitted | TcpFlag.Timestamps | TcpFlag.WindowScale;
 /** Bits of tcpPush's flags. */
 const PUSH_MORE: u32 = 1;
@@ -73,9 +71,9 @@ function replaceOld(index: u32): u32 {
   if (old == 0) return 1;
   const tcb = Tcb.at(old);
   if (tcb.state != <u8>TcpState.TimeWait) return 0;
-  const first = tcb.sndNxt + REUSE_DISTANCE;
+  const first = nextInitialSequence(tcb.sndNxt);
   finish(old);
-  return first == 0 ? 1 : first;
+  return first;
 }
 
 /** RFC 9293 3.10.1, active. The socket's addresses are set. */
@@ -296,12 +294,13 @@ export function close(index: u32, now: u64): void {
     release(index);
     return;
   }
-  const hasUnread = tcb.readableBytes != 0 && state != TcpState.TimeWait;
+  const isOver = state == TcpState.TimeWait;
+  const isAborted = !isOver && (tcb.readableBytes != 0 || tcb.lingerSeconds == 0);
   tcb.flags |= TcpFlag.Orphan | TcpFlag.ShutReceive;
   orphan(index);
   if (state == TcpState.SynSent) {
     finish(index);
-  } else if (hasUnread || tcb.lingerSeconds == 0) {
+  } else if (isAborted) {
     sendReset(index, now);
     RegionHeader.get().tcpAborts += 1;
     finish(index);

@@ -5,6 +5,7 @@ import { seqAfter, seqBeforeEq } from "../base/seq";
 import { RegionHeader } from "../region/header";
 import { TCP_ACK, TCP_CWR, TCP_ECE, TCP_RST, TCP_SYN } from "../wire/tcp";
 import { acceptQueueAdd, listenerOf } from "./accept-queue";
+import { sendSyn } from "./control";
 import { addPending } from "./pending";
 import { quickAck } from "./receive";
 import { replyReset } from "./reply";
@@ -75,9 +76,9 @@ export function synSentInput(index: u32): void {
     // Simultaneous open, RFC 9293 3.5 figure 7.
     if (wantsEcn && marks == (TCP_ECE | TCP_CWR)) tcb.flags |= TcpFlag.Ecn;
     enter(tcb, TcpState.SynReceived);
-    tcb.sndNxt = tcb.iss;
     tcb.rcvAdv = tcb.rcvNxt;
-    addPending(index);
+    // If it can't go now, the timer that runs for our SYN sends it.
+    sendSyn(index, segment.now);
     return;
   }
   if (wantsEcn && marks == TCP_ECE) tcb.flags |= TcpFlag.Ecn;
@@ -126,7 +127,8 @@ export function establish(index: u32, tcb: Tcb, segment: Segment): bool {
     announce(listener);
   }
   tcb.sndUna = segment.ack;
-  tcb.sndWnd = segment.window << (<u32>tcb.sndWscale);
+  // RFC 7323 2.2: the window of a SYN is never scaled.
+  tcb.sndWnd = segment.has(TCP_SYN) ? segment.window : segment.window << (<u32>tcb.sndWscale);
   tcb.maxWindow = max<u32>(tcb.maxWindow, tcb.sndWnd);
   tcb.sndWl1 = segment.seq;
   tcb.sndWl2 = segment.ack;

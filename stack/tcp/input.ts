@@ -13,6 +13,7 @@ import { PROTOCOL_TCP, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, TCP_URG, TcpHeader } 
 import { AckVerdict, judgeAck, takeAck } from "./ack";
 import { challenge, isAcceptable, takeReset } from "./acceptance";
 import { findConnection } from "./connections";
+import { sendSyn } from "./control";
 import { listenInput } from "./listen";
 import { followAck, followFin, isReceiving, rejectLateData } from "./closing";
 import { establish, synSentInput } from "./handshake";
@@ -131,6 +132,7 @@ function isPlain(tcb: Tcb, segment: Segment): bool {
 function plainInput(index: u32, tcb: Tcb, segment: Segment): void {
   tcb.lastReceivedNanos = segment.now;
   takeTimestamp(tcb, segment);
+  tcb.probesOut = 0;
   if (segment.ack != tcb.sndUna || segment.payloadBytes == 0 || isNewWindow(tcb, segment)) {
     takeAck(index, tcb, false);
   }
@@ -151,15 +153,12 @@ function synchronisedInput(index: u32, tcb: Tcb, segment: Segment): void {
     takeReset(index, tcb, segment);
     return;
   }
-  if (segment.has(TCP_SYN)) {
-    challenge(index, tcb, segment);
-    return;
-  }
+  if (segment.has(TCP_SYN) && !passSyn(index, tcb, segment)) return;
   if (!segment.has(TCP_ACK)) return;
   tcb.lastReceivedNanos = segment.now;
   tcb.probesOut = 0;
   if (tcb.state == <u8>TcpState.SynReceived) {
-    if (!establish(index, tcb, segment)) return;
+    if (!establish(index, tcb, segment) || segment.has(TCP_SYN)) return;
   } else {
     const verdict = judgeAck(tcb, segment);
     if (verdict == AckVerdict.Bad) {
@@ -179,6 +178,24 @@ function synchronisedInput(index: u32, tcb: Tcb, segment: Segment): void {
   if (!hasText) return;
   if (takeText(index, tcb)) followFin(index, tcb, segment);
   if (tcb.state != <u8>TcpState.Closed) scheduleAck(index, tcb, segment.now);
+}
+
+/**
+ * RFC 5961 4: a SYN is answered, not believed. In SYN-RECEIVED, the peer's own SYN again means that
+ * our SYN-ACK was lost; with an acknowledgment of ours, both have opened at the same time, and that
+ * counts (RFC 9293 3.5 figure 7). True if the segment is to be looked at further.
+ */
+function passSyn(index: u32, tcb: Tcb, segment: Segment): bool {
+  if (tcb.state == <u8>TcpState.SynReceived && segment.seq == tcb.irs) {
+    const isBare = segment.endSeq == tcb.rcvNxt;
+    if (segment.has(TCP_ACK) && isBare && segment.ack == tcb.sndNxt) return true;
+    if (!segment.has(TCP_ACK)) {
+      sendSyn(index, segment.now);
+      return false;
+    }
+  }
+  challenge(index, tcb, segment);
+  return false;
 }
 
 /** RFC 7323 4.3: the timestamp of the segment that the last acknowledgment was up to. */

@@ -119,7 +119,11 @@ function makeEmbryo(listener: u32, segment: Segment): u32 {
   tcb.listener = listener;
   tcb.listenerSequence = Socket.at(listener).sequence;
   tcb.flags |= TcpFlag.Embryo | EVERY_OPTION;
-  tcb.iss = initialSequence(segment.localLo, segment.remoteLo, segment.portsNet, segment.now);
+  const first = segment.firstSeq;
+  tcb.iss =
+    first != 0
+      ? first
+      : initialSequence(segment.localLo, segment.remoteLo, segment.portsNet, segment.now);
   tcb.tsOffset = timestampOffset(segment.localLo, segment.remoteLo);
   enter(tcb, TcpState.SynReceived);
   insertConnection(index);

@@ -73,6 +73,8 @@ export class Segment {
   ipOffset: u32;
   /** Tcb.highestSacked before this segment's acknowledgment was looked at. */
   priorSacked: u32;
+  /** Initial sequence number that a connection made from it has to have; 0 any. */
+  firstSeq: u32;
   /** 1 when a socket keeps the frame. */
   kept: u32;
   /** What its acknowledgment did: frames acknowledged, frames SACKed, frames found lost. */
@@ -120,6 +122,7 @@ export class Segment {
     this.endSeq = this.seq + payloadBytes + ((flags >> 1) & 1) + (flags & 1);
     this.options = 0;
     this.sackBlocks = 0;
+    this.firstSeq = 0;
     this.kept = 0;
     this.newlyAcked = 0;
     this.newlySacked = 0;

@@ -6,6 +6,7 @@ import { PROTOCOL_TCP, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN } from "../wire/tcp";
 import { Interface } from "../link/interface";
 import { Queue } from "../link/queue";
 import { isAcceptable } from "./acceptance";
+import { nextInitialSequence } from "./initial-sequence";
 import { listenInput } from "./listen";
 import { addPending } from "./pending";
 import { Segment } from "./segment";
@@ -55,6 +56,7 @@ function hand(index: u32, segment: Segment): bool {
     ifindex,
   );
   if (listener == 0 || Tcb.at(listener).state != <u8>TcpState.Listen) return false;
+  segment.firstSeq = nextInitialSequence(Tcb.at(index).sndNxt);
   finish(index);
   listenInput(listener);
   return true;
