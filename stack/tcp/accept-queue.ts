@@ -42,26 +42,10 @@ export function acceptQueueTake(listener: u32): u32 {
   return index;
 }
 
-/** The embryo is over: it leaves whichever of its listener's queues it is in. */
-export function acceptQueueRemove(index: u32): void {
-  const tcb = Tcb.at(index);
+/** The handshake failed. */
+export function leaveSynQueue(tcb: Tcb): void {
   const listener = listenerOf(tcb);
   if (listener == 0) return;
   const owner = Tcb.at(listener);
-  if (!tcb.has(TcpFlag.InAcceptQueue)) {
-    if (owner.synQueueCount > 0) owner.synQueueCount -= 1;
-    return;
-  }
-  let before: u32 = 0;
-  let at = owner.acceptHead;
-  while (at != 0 && at != index) {
-    before = at;
-    at = Tcb.at(at).acceptNext;
-  }
-  if (at == 0) return;
-  if (before == 0) owner.acceptHead = tcb.acceptNext;
-  else Tcb.at(before).acceptNext = tcb.acceptNext;
-  if (owner.acceptTail == index) owner.acceptTail = before;
-  tcb.flags &= ~TcpFlag.InAcceptQueue;
-  publishCount(listener, owner.acceptCount - 1);
+  if (owner.synQueueCount > 0) owner.synQueueCount -= 1;
 }

@@ -12,7 +12,7 @@ import { markLost } from "./loss";
 import { addPending } from "./pending";
 import { MIN_PATH_MTU, updateMss } from "./route";
 import { fail } from "./state";
-import { Tcb, TcpState } from "./tcb";
+import { CongestionState, Tcb, TcpFlag, TcpState } from "./tcb";
 import { isOutstanding } from "./timeouts";
 
 /**
@@ -37,6 +37,7 @@ export function tcpError(
     lowerMtu(index, tcb, mtu);
   } else if (state == TcpState.SynSent || state == TcpState.SynReceived) {
     // Before the connection stands, such an error is the answer.
+    if (tcb.has(TcpFlag.Embryo)) tcb.flags |= TcpFlag.Orphan;
     fail(index, errno);
   } else {
     tcb.softError = errno;
@@ -61,7 +62,15 @@ function lowerMtu(index: u32, tcb: Tcb, mtu: u32): void {
     if (isTooBig && !frame.is(FrameMark.Sacked)) markLost(tcb, frame);
     link = frame.next;
   }
-  if (tcb.lostOut > 0) addPending(index);
+  if (tcb.lostOut == 0) return;
+  // As Linux: repaired as after a timeout, but the window stays (RFC 1191 6.5).
+  if (tcb.congestionState != <u8>CongestionState.Loss) {
+    tcb.congestionState = <u8>CongestionState.Loss;
+    tcb.highSeq = tcb.sndNxt;
+    tcb.undoMarker = 0;
+    tcb.frtoStep = 0;
+  }
+  addPending(index);
 }
 
 /** The kernel has found out that a next hop does not answer: who waits for it is told. */

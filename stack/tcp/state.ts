@@ -7,7 +7,7 @@ import { RegionHeader } from "../region/header";
 import { drainQueue, forgetCookie, freeSlot, unsteer } from "../socket/table";
 import { Socket } from "../socket/socket";
 import { notifySocket } from "../wait/waiter";
-import { acceptQueueRemove } from "./accept-queue";
+import { leaveSynQueue } from "./accept-queue";
 import { initCongestion } from "./congestion";
 import { removeConnection } from "./connections";
 import { dropFrame, TcpFrame } from "./frame";
@@ -146,7 +146,8 @@ export function finish(index: u32): void {
   const state = <u32>tcb.state;
   if (state == TcpState.Closed || state == TcpState.Listen) return;
   if (state == TcpState.TimeWait) RegionHeader.get().timeWaits -= 1;
-  if (tcb.has(TcpFlag.Embryo)) acceptQueueRemove(index);
+  // One that can be accepted stays in the queue: accept(2) hands out its error, too.
+  if (tcb.has(TcpFlag.Embryo) && !tcb.has(TcpFlag.InAcceptQueue)) leaveSynQueue(tcb);
   removeConnection(index);
   releasePort(tcb.port);
   tcb.port = 0;
