@@ -106,12 +106,10 @@ function advance(tcb: Tcb, bytes: u32): void {
   publishReadable(tcb, tcb.readableBytes + bytes);
 }
 
-/** Copies a short payload behind the last one, if that frame has room. True if it did. */
-function coalesce(socket: Socket, tcb: Tcb, at: u32, bytes: u32): bool {
-  const tail = socket.receiveTail;
-  if (tail == 0 || bytes > COALESCED_BYTES_MAX || bytes == 0) return false;
+/** Copies a short payload behind a frame's own, if that has room. True if it did. */
+function extend(frame: TcpFrame, at: u32, bytes: u32): bool {
+  if (bytes > COALESCED_BYTES_MAX || bytes == 0) return false;
   const header = RegionHeader.get();
-  const frame = TcpFrame.of(tail);
   const end = frame.payloadOffset + <u32>frame.payloadBytes;
   const room = header.frameBytes - ((end - header.framePoolOffset) & (header.frameBytes - 1));
   // An end at the border of the next frame would look like a whole frame of room.
@@ -119,8 +117,15 @@ function coalesce(socket: Socket, tcb: Tcb, at: u32, bytes: u32): bool {
   memory.copy(<usize>end, <usize>at, <usize>bytes);
   frame.payloadBytes += <u16>bytes;
   frame.endSeq += bytes;
-  socket.receiveBytes += bytes;
   header.rxCoalesced += 1;
+  return true;
+}
+
+/** Spares the segment's frame: its payload goes behind the last one that was received. */
+function coalesce(socket: Socket, tcb: Tcb, at: u32, bytes: u32): bool {
+  const tail = socket.receiveTail;
+  if (tail == 0 || !extend(TcpFrame.of(tail), at, bytes)) return false;
+  socket.receiveBytes += bytes;
   advance(tcb, bytes);
   return true;
 }
@@ -177,6 +182,10 @@ function takeInOrder(index: u32, tcb: Tcb, segment: Segment, now: u64): bool {
   if (bytes > room) {
     bytes = room;
     hasFin = false;
+    // What is left out is asked for at once: a window probe wants an answer (3.8.6.1).
+    tcb.flags |= TcpFlag.AckNow;
+    addPending(index);
+    if (bytes == 0) return false;
   }
   if (bytes != 0) {
     if (!keep(index, socket, tcb, segment, skip, bytes)) return false;
@@ -231,6 +240,23 @@ function keep(index: u32, socket: Socket, tcb: Tcb, segment: Segment, skip: u32,
   return true;
 }
 
+/** The same for what came too early, and is the continuation of a frame that did, too. */
+function coalesceEarly(
+  socket: Socket,
+  tcb: Tcb,
+  segment: Segment,
+  before: TcpFrame,
+  end: u32,
+): bool {
+  const hasFin = (segment.flags & 1) != 0 || before.is(FrameMark.Fin);
+  if (hasFin || before.endSeq != segment.seq) return false;
+  const bytes = end - segment.seq;
+  if (!extend(before, segment.payloadOffset, bytes)) return false;
+  socket.receiveBytes += bytes;
+  if (tcb.has(TcpFlag.SackPermitted)) noteOutOfOrder(tcb, segment.seq, end);
+  return true;
+}
+
 /** Keeps a segment that came before one that is missing, in order of sequence numbers. */
 function takeEarly(index: u32, tcb: Tcb, segment: Segment): void {
   const header = RegionHeader.get();
@@ -264,6 +290,7 @@ function takeEarly(index: u32, tcb: Tcb, segment: Segment): void {
     if (tcb.has(TcpFlag.SackPermitted)) noteDuplicate(tcb, segment.seq, segment.endSeq);
     return;
   }
+  if (before != 0 && coalesceEarly(socket, tcb, segment, TcpFrame.of(before), end)) return;
   const isCut = end != segment.endSeq;
   const frame = TcpFrame.at(segment.frame);
   frame.nanos = segment.now;

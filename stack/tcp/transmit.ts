@@ -95,7 +95,8 @@ export function sendSegment(
   const hasTimestamps = tcb.has(TcpFlag.Timestamps);
   let optionBytes: u32 = hasTimestamps ? TIMESTAMPS_OPTION_BYTES : 0;
   let blocks: u32 = 0;
-  if ((tcb.sackBlocks | tcb.hasDsack) != 0) {
+  const wantsSack = (tcb.sackBlocks | tcb.hasDsack) != 0;
+  if (wantsSack) {
     const headers = IPV4_MIN_HEADER_BYTES + TCP_HEADER_BYTES + optionBytes + payloadBytes;
     const room = tcb.pathMtu > headers ? tcb.pathMtu - headers : 0;
     blocks = sackBlocksFor(tcb, min<u32>(room, 40 - optionBytes));
@@ -114,7 +115,8 @@ export function sendSegment(
   tcb.rcvAdv = tcb.rcvNxt + window;
   tcb.lastAckSent = tcb.rcvNxt;
   tcb.delackAt = 0;
-  tcb.flags &= ~TcpFlag.AckNow;
+  // Blocks that full segments have no room for go in an acknowledgment of their own (RFC 2018 4).
+  if (!wantsSack || blocks != 0) tcb.flags &= ~TcpFlag.AckNow;
   if (window == 0) tcb.zeroWindows += 1;
   let bits = flags | TCP_ACK;
   let urgent: u32 = 0;
