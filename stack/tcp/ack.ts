@@ -128,11 +128,19 @@ function followWindow(index: u32, tcb: Tcb, hasNewWindow: bool, now: u64): void 
   const next = TcpFrame.of(tcb.sendNext);
   if (!seqAfter(next.endSeq, tcb.sndUna + tcb.sndWnd)) {
     tcb.backoff = 0;
+    tcb.retransmitsSinceNanos = 0;
     if (tcb.timerKind == <u8>TimerKind.WindowProbe) clearRetransmit(tcb);
     addPending(index);
   } else if (tcb.timerKind == <u8>TimerKind.WindowProbe && !hasNewWindow) {
     armWindowProbe(index, tcb, now);
   }
+}
+
+/** Nothing is out: but a D-SACK may tell that the last copies were needless. */
+function followLateSack(index: u32, tcb: Tcb, segment: Segment, isDuplicate: bool): void {
+  if (segment.sackBlocks != 0 && tcb.has(TcpFlag.SackPermitted)) takeSack(tcb, segment);
+  followProbe(tcb, segment, isDuplicate);
+  if (segment.hasDsack != 0) recover(index, tcb, tcb.sndUna, false);
 }
 
 /** Follows an acknowledgment that judgeAck() found Fine, or the SACK option of an Old one. */
@@ -164,7 +172,9 @@ export function takeAck(index: u32, tcb: Tcb, isOld: bool): void {
   }
   tcb.probesOut = 0;
   tcb.softError = 0;
+  const isBare = segment.payloadBytes == 0 && segment.controlBytes == 0;
   if (priorOut == 0) {
+    followLateSack(index, tcb, segment, isBare && !hasNewWindow);
     followWindow(index, tcb, hasNewWindow, segment.now);
     return;
   }
@@ -172,7 +182,6 @@ export function takeAck(index: u32, tcb: Tcb, isOld: bool): void {
   removeAcked(index, tcb, segment);
   if (tcb.has(TcpFlag.Ecn) && segment.has(TCP_ECE) && hasAdvanced) enterReduced(tcb);
   measureRtt(tcb, segment, hasAdvanced);
-  const isBare = segment.payloadBytes == 0 && segment.controlBytes == 0;
   const isDuplicate = !hasAdvanced && isBare && !hasNewWindow;
   followProbe(tcb, segment, isDuplicate && segment.newlySacked == 0);
   if (!isCalm(tcb, segment, isDuplicate)) {

@@ -120,7 +120,7 @@ function beginUndo(tcb: Tcb): void {
 
 function beginReduction(tcb: Tcb): void {
   tcb.highSeq = tcb.sndNxt;
-  tcb.probeHighSeq = 0;
+  tcb.flags &= ~TcpFlag.ProbeOut;
   tcb.cwndCount = 0;
   tcb.priorCwnd = tcb.cwnd;
   tcb.prrDelivered = 0;

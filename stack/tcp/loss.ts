@@ -122,7 +122,12 @@ export function countDuplicate(tcb: Tcb): void {
   tcb.sackedOut = min<u32>(tcb.sackedOut + 1, most);
 }
 
-/** Forgets them: `acked` segments were acknowledged. */
-export function uncountDuplicates(tcb: Tcb, acked: u32): void {
-  tcb.sackedOut -= min<u32>(tcb.sackedOut, acked > 0 ? acked - 1 : 0);
+/**
+ * Forgets them: `acked` segments were acknowledged, of which one is news and the others are what
+ * the duplicates told of. Returns how many of them were counted before.
+ */
+export function uncountDuplicates(tcb: Tcb, acked: u32): u32 {
+  const counted = min<u32>(tcb.sackedOut, acked > 0 ? acked - 1 : 0);
+  tcb.sackedOut -= counted;
+  return counted;
 }

@@ -143,6 +143,7 @@ function sendNew(index: u32, tcb: Tcb, entry: Destination, more: bool, now: u64)
     if (!sendFrame(index, socket, tcb, entry, frame, now)) break;
     hasSent = true;
   }
+  if (inFlight(tcb) >= tcb.cwnd) isCwndLimited = true;
   if (hasSent || isCwndLimited) noteCwndUse(tcb, tcb.packetsOut, isCwndLimited, now);
 }
 

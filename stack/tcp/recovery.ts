@@ -61,12 +61,17 @@ function undo(tcb: Tcb, state: CongestionState): void {
 export function recover(index: u32, tcb: Tcb, priorUna: u32, isDuplicate: bool): void {
   const segment = Segment.get();
   const hasAdvanced = tcb.sndUna != priorUna;
-  const hasSack = tcb.has(TcpFlag.SackPermitted);
-  if (!hasSack) {
-    if (hasAdvanced) uncountDuplicates(tcb, segment.newlyAcked);
-    else if (isDuplicate) countDuplicate(tcb);
+  let delivered = segment.newlyAcked + segment.newlySacked;
+  if (!tcb.has(TcpFlag.SackPermitted)) {
+    if (hasAdvanced) {
+      delivered -= uncountDuplicates(tcb, segment.newlyAcked);
+    } else if (isDuplicate) {
+      countDuplicate(tcb);
+      delivered += 1;
+    }
   }
-  const wasRecovering = tcb.congestionState == <u8>CongestionState.Recovery;
+  const before = <u32>tcb.congestionState;
+  const wasRecovering = before == CongestionState.Recovery;
   if (seqAfterEq(tcb.sndUna, tcb.highSeq)) leave(tcb, segment);
   adaptReorderingWindow(
     tcb,
@@ -82,7 +87,8 @@ export function recover(index: u32, tcb: Tcb, priorUna: u32, isDuplicate: bool):
     mayRecover(index, tcb, segment);
   }
   const newlyLost = tcb.lostOut > lostBefore ? tcb.lostOut - lostBefore : 0;
-  setWindow(tcb, segment, hasAdvanced, newlyLost, !hasSack && isDuplicate);
+  const isOver = wasRecovering || before == CongestionState.Reduced;
+  setWindow(tcb, segment, hasAdvanced, newlyLost, delivered, isOver);
 }
 
 /** Everything that was out when the trouble began is acknowledged. */
@@ -100,8 +106,8 @@ function leave(tcb: Tcb, segment: Segment): void {
       undo(tcb, CongestionState.Open);
       return;
     }
+    // undoMarker stays: a D-SACK for the last of the copies is still on its way.
     if (state == CongestionState.Recovery) endRecovery(tcb);
-    tcb.undoMarker = 0;
     tcb.retransmits = 0;
     tcb.frtoStep = 0;
     open(tcb);
@@ -170,19 +176,19 @@ export function startRecovery(tcb: Tcb): void {
   if (tcb.has(TcpFlag.Ecn)) tcb.flags |= TcpFlag.EcnReduced;
 }
 
+/** `isOver`: the reduction may just have ended; what it delivered makes no window grow. */
 function setWindow(
   tcb: Tcb,
   segment: Segment,
   hasAdvanced: bool,
   newlyLost: u32,
-  isDuplicate: bool,
+  delivered: u32,
+  isOver: bool,
 ): void {
   const state = <u32>tcb.congestionState;
-  let delivered = segment.newlyAcked + segment.newlySacked;
   if (state == CongestionState.Recovery || state == CongestionState.Reduced) {
-    if (isDuplicate) delivered += 1;
     prrWindow(tcb, delivered, inFlight(tcb), hasAdvanced, newlyLost);
-  } else if (segment.newlyAcked > 0 || (segment.newlySacked > 0 && state != CongestionState.Loss)) {
+  } else if (segment.newlyAcked > 0 && !isOver) {
     onAcked(tcb, segment.newlyAcked, segment.now);
   }
 }

@@ -4,7 +4,7 @@ import { seqAfter, seqBefore } from "../base/seq";
 import { Destination } from "../link/destination";
 import { RegionHeader } from "../region/header";
 import { Socket } from "../socket/socket";
-import { enterLoss } from "./congestion";
+import { enterLoss, prrWindow } from "./congestion";
 import { sendAck, sendProbe, sendSyn } from "./control";
 import { TcpFrame } from "./frame";
 import { FrameMark } from "../region/frames";
@@ -14,7 +14,7 @@ import { addPending, nextPending } from "./pending";
 import { startRecovery } from "./recovery";
 import { updateMss, usableRoute } from "./route";
 import { MAX_RTO_NANOS } from "./rtt";
-import { splitFrame } from "./send-queue";
+import { inFlight, splitFrame } from "./send-queue";
 import { fail, finish } from "./state";
 import { CongestionState, Tcb, TcpFlag, TcpState, TimerKind } from "./tcb";
 import { armRetransmit, armWindowProbe, clearRetransmit, setDelayedAck, setLinger } from "./timer";
@@ -239,7 +239,10 @@ function reorderTimeout(index: u32, tcb: Tcb, now: u64): void {
   const found = detectLoss(index, tcb, now);
   if (found > 0) {
     const state = <u32>tcb.congestionState;
-    if (state < <u32>CongestionState.Recovery) startRecovery(tcb);
+    if (state < <u32>CongestionState.Recovery) {
+      startRecovery(tcb);
+      prrWindow(tcb, 1, inFlight(tcb), false, found);
+    }
     addPending(index);
   }
   if (tcb.retransmitAt == 0 && tcb.packetsOut > 0) armRetransmit(index, tcb, now);
@@ -249,9 +252,8 @@ function reorderTimeout(index: u32, tcb: Tcb, now: u64): void {
 function windowProbe(index: u32, tcb: Tcb, now: u64): void {
   const next = tcb.sendNext;
   if (tcb.packetsOut != 0 || next == 0) return;
-  const since = tcb.lastAckReceivedNanos;
   const limit = tcb.has(TcpFlag.Orphan) ? ORPHAN_RETRIES_MAX : RETRIES_MAX;
-  if (<u32>tcb.probesOut >= limit || (tcb.probesOut > 0 && isUserTimeout(tcb, since, now))) {
+  if (<u32>tcb.probesOut >= limit || isUserTimeout(tcb, tcb.retransmitsSinceNanos, now)) {
     giveUp(index, tcb);
     return;
   }
@@ -271,6 +273,7 @@ function windowProbe(index: u32, tcb: Tcb, now: u64): void {
       return;
     }
   }
+  if (tcb.retransmitsSinceNanos == 0) tcb.retransmitsSinceNanos = now;
   if (sendProbe(index, now)) tcb.probesOut += 1;
   if (tcb.backoff < 16) tcb.backoff += 1;
   armWindowProbe(index, tcb, now);
