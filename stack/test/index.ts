@@ -1,4 +1,4 @@
-// Entry of the module that the unit tests run (test/stack/units.test.ts). The product has none of it.
+// Entry of the module of unit tests (test/stack/units.test.ts). The product has none of it.
 
 export * from "./base";
 export * from "./congestion";
