@@ -1,4 +1,4 @@
-// CUBIC in integers against RFC 9438's formulas in floating point, acknowledgment by acknowledgment,
+// CUBIC in integers against RFC 9438's formulas in floating point, one acknowledgment at a time,
 // over a grid of windows and round trips.
 
 import assert from "node:assert/strict";
