@@ -11,6 +11,7 @@ import { addInterface, Interface, removeInterface, updateInterface } from "./lin
 import { addQueue, setRing, startQueue, stopQueue } from "./link/queue";
 import { deadline, pollQueues, workWaiting } from "./poll";
 import { addClient, removeClient } from "./region/client";
+import { clock } from "./region/clock";
 import { FrameMeta } from "./region/frames";
 import { RegionHeader } from "./region/header";
 import { footprint, formatRegion, joinRegion } from "./region/lifecycle";
@@ -373,7 +374,7 @@ export function tcpConnect(
     remoteLo,
     remotePortNet,
     anySource,
-    now,
+    clock(now),
   );
 }
 
@@ -409,7 +410,7 @@ export function tcpCommit(index: u32, bytes: u32): void {
 
 /** Sends what may be sent. flags: 1 MSG_MORE, 2 MSG_OOB (the last byte is urgent). */
 export function tcpPush(index: u32, flags: u32, now: u64): void {
-  if (isTcp(index)) push(index, flags, now);
+  if (isTcp(index)) push(index, flags, clock(now));
 }
 
 /**
@@ -422,7 +423,7 @@ export function tcpChunk(index: u32, skip: u32): u32 {
 
 /** Takes bytes off the receive queue that were copied. */
 export function tcpConsume(index: u32, bytes: u32, now: u64): void {
-  if (isTcp(index)) consume(index, bytes, now);
+  if (isTcp(index)) consume(index, bytes, clock(now));
 }
 
 /** The urgent byte, -EINVAL (none), -EAGAIN (announced, not here yet). */
@@ -437,12 +438,12 @@ export function tcpAtMark(index: u32): u32 {
 
 /** shutdown(2): 0, -ENOTCONN, -EINVAL. */
 export function tcpShutdown(index: u32, how: u32, now: u64): i32 {
-  return isTcp(index) ? shutdown(index, how, now) : -EBADF;
+  return isTcp(index) ? shutdown(index, how, clock(now)) : -EBADF;
 }
 
 /** The program's last close(2). The connection goes on until it has ended in order. */
 export function tcpClose(index: u32, now: u64): void {
-  if (isTcp(index)) close(index, now);
+  if (isTcp(index)) close(index, clock(now));
 }
 
 /** [nolock] 1 once the peer has everything, or the slot is another socket's: SO_LINGER. */
@@ -452,24 +453,24 @@ export function tcpIsDone(index: u32, sequence: u64): u32 {
 
 /** Sets an option (TcpOption). */
 export function tcpSetOption(index: u32, option: u32, value: i32, now: u64): i32 {
-  return isTcp(index) ? setTcpOption(index, option, value, now) : -EBADF;
+  return isTcp(index) ? setTcpOption(index, option, value, clock(now)) : -EBADF;
 }
 
 /** Region offset of the socket's TcpInfo, which is as struct tcp_info; valid under this lock. */
 export function tcpInfo(index: u32, now: u64): u32 {
-  return isTcp(index) ? fillTcpInfo(index, now) : 0;
+  return isTcp(index) ? fillTcpInfo(index, clock(now)) : 0;
 }
 
 /** Resets every connection, as exasockd does before it ends. */
 export function tcpResetAll(now: u64): void {
-  resetAll(now);
+  resetAll(clock(now));
 }
 
 // ---- pumping and waking ----------------------------------------------------------------------
 
 /** Handles up to `budget` received frames per queue; `now` is CLOCK_MONOTONIC in ns. */
 export function poll(now: u64, budget: u32): u32 {
-  return pollQueues(now, budget);
+  return pollQueues(clock(now), budget);
 }
 
 /** [nolock] Non-zero if poll() would find something. */

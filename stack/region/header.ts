@@ -117,8 +117,8 @@ export class RegionHeader {
   secret1: u64;
   /** When a timer is due, CLOCK_MONOTONIC ns; all ones: none runs. Read without the lock. */
   nextTimerNanos: u64;
-  /** Time of the last poll(). */
-  lastPollNanos: u64;
+  /** The latest time that any caller has given: see region/clock.ts. */
+  clockNanos: u64;
   /** Tick of the timer wheel up to which everything was done. */
   wheelTick: u64;
   /** First and last connection with something to send (tcp/pending.ts). */

@@ -222,7 +222,7 @@ export function releaseToKernel(index: u32): void {
 export function destroySocket(index: u32): void {
   if (!isSocket(index)) return;
   if (<u32>Socket.at(index).protocol == PROTOCOL_TCP) {
-    close(index, RegionHeader.get().lastPollNanos);
+    close(index, RegionHeader.get().clockNanos);
     return;
   }
   unsteer(index);

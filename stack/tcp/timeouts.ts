@@ -41,7 +41,6 @@ const OUTPUTS_MAX: u32 = 4096;
 /** Runs every timer that is due, then sends what is pending. */
 export function tcpPoll(now: u64): void {
   const header = RegionHeader.get();
-  header.lastPollNanos = now;
   if (header.nextTimerNanos <= now) {
     for (let count: u32 = 0; count < EXPIRES_MAX; count++) {
       const index = wheelExpire(now);
