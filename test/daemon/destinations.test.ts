@@ -81,7 +81,6 @@ class World {
         entry.state = DestinationState.Reachable;
       },
       destinationReject: (index: number) => this.told.push(`${index} rejected`),
-      neighborFailed: () => {},
       neighborSet: (
         _slot: number,
         _hi: bigint,
