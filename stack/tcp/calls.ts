@@ -97,7 +97,7 @@ function open(index: u32, now: u64): i32 {
   tcb.highSeq = tcb.iss;
   tcb.flags |= OFFERED;
   if (RegionHeader.get().ecnMode == 1) tcb.flags |= TcpFlag.Ecn;
-  initWindow(tcb);
+  initWindow(tcb, tcb.advMss);
   socket.state = <u8>SocketState.Connected;
   enter(tcb, TcpState.SynSent);
   insertConnection(index);

@@ -51,6 +51,8 @@ import { followFin } from "./closing";
 
 /** Cookies are believed for so long after one was sent: none else can be right. */
 const COOKIE_NANOS: u64 = 120000000000;
+/** The option with its padding. */
+const OPTION_TIMESTAMPS_BYTES: u32 = 12;
 const EVERY_OPTION: u32 = TcpFlag.SackPermitted | TcpFlag.Timestamps | TcpFlag.WindowScale;
 
 export function listenInput(listener: u32): void {
@@ -138,7 +140,7 @@ function setMtu(socket: Socket, tcb: Tcb, segment: Segment): void {
   const mtu = at != 0 ? Destination.at(at - 1).mtu : link;
   tcb.pathMtu = mtu;
   tcb.advMss = advertisedMss(tcb, link);
-  initWindow(tcb);
+  initWindow(tcb, tcb.advMss - (segment.hasTimestamps ? OPTION_TIMESTAMPS_BYTES : 0));
 }
 
 function finishEmbryo(tcb: Tcb): void {
@@ -182,7 +184,8 @@ function answerByCookie(listener: u32, segment: Segment): void {
   }
   const tcp = changetype<TcpHeader>(tcpAt);
   const headerBytes = TCP_HEADER_BYTES + bytes;
-  const window = min<u32>(header.tcpReceiveBufferBytes >> 1, 65535);
+  const most = min<u32>(header.tcpReceiveBufferBytes >> 1, 65535);
+  const window = most - (most % (mtu - 40 - (segment.hasTimestamps ? OPTION_TIMESTAMPS_BYTES : 0)));
   tcp.write(portsNet, seq, segment.seq + 1, headerBytes, flags, window, 0);
   sendCookie(link, headerBytes);
 }

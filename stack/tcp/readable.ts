@@ -1,43 +1,13 @@
 // Taking received data out of a connection's queue.
 
-import { DATAGRAM_OVERHEAD_BYTES } from "../config";
-import { storeRelease32 } from "../host";
-import { giveFrame } from "../region/frames";
 import { RegionHeader } from "../region/header";
 import { Socket } from "../socket/socket";
 import { output } from "./output";
 import { TcpFrame } from "./frame";
+import { takeBytes } from "./receive-queue";
 import { Tcb, TcpFlag, TcpState } from "./tcb";
 import { isAtUrgent, passUrgent } from "./urgent";
 import { selectWindow, tuneReceiveBuffer } from "./window";
-
-function take(socket: Socket, tcb: Tcb, bytes: u32): u32 {
-  let left = bytes;
-  while (left > 0 && socket.receiveHead != 0) {
-    const link = socket.receiveHead;
-    const frame = TcpFrame.of(link);
-    const here = <u32>frame.payloadBytes;
-    if (left < here) {
-      frame.payloadOffset += left;
-      frame.payloadBytes = <u16>(here - left);
-      frame.seq += left;
-      socket.receiveBytes -= min<u32>(left, socket.receiveBytes);
-      left = 0;
-      break;
-    }
-    socket.receiveHead = frame.next;
-    if (frame.next == 0) socket.receiveTail = 0;
-    socket.receiveCount -= 1;
-    socket.receiveBytes -= min<u32>(here + DATAGRAM_OVERHEAD_BYTES, socket.receiveBytes);
-    giveFrame(link - 1);
-    left -= here;
-  }
-  const taken = bytes - left;
-  tcb.copiedSeq += taken;
-  const at = changetype<usize>(tcb) + offsetof<Tcb>("readableBytes");
-  storeRelease32(at, tcb.readableBytes - taken);
-  return taken;
-}
 
 /** See tcpChunk in index.ts. */
 export function chunk(index: u32, skip: u32): u32 {
@@ -48,7 +18,7 @@ export function chunk(index: u32, skip: u32): u32 {
   header.chunkEndsAtMark = 0;
   if (skip == 0 && isAtUrgent(tcb) && !tcb.has(TcpFlag.OobInline) && tcb.readableBytes != 0) {
     // Reading goes on behind the urgent byte, which is not in line.
-    take(socket, tcb, 1);
+    takeBytes(socket, tcb, 1);
     passUrgent(tcb);
   }
   let left = skip;
@@ -83,7 +53,7 @@ function bounded(tcb: Tcb, frame: TcpFrame, skip: u32): u32 {
 export function consume(index: u32, bytes: u32, now: u64): void {
   const socket = Socket.at(index);
   const tcb = Tcb.at(index);
-  const taken = take(socket, tcb, bytes);
+  const taken = takeBytes(socket, tcb, bytes);
   if (tcb.has(TcpFlag.UrgentValid)) passUrgent(tcb);
   tuneReceiveBuffer(tcb, now);
   const state = <u32>tcb.state;

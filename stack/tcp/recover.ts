@@ -54,6 +54,7 @@ export function rebuildTcp(): void {
     if (!isLive(index)) continue;
     const tcb = Tcb.at(index);
     const state = <u32>tcb.state;
+    if (state == TcpState.Closed && tcb.has(TcpFlag.InAcceptQueue)) requeue(index);
     if (state == TcpState.Closed || state == TcpState.Listen) continue;
     const isSound = index != header.changing && walkSendQueue(index) && isReceivedSound(index);
     if (isSound && attach(index)) continue;
@@ -113,6 +114,13 @@ function isReceivedSound(index: u32): bool {
     frames += 1;
   }
   return frames == tcb.oooFrames;
+}
+
+/** It ended before it was accepted: accept(2) gives it all the same, if there is a listener. */
+function requeue(index: u32): void {
+  const listener = listenerOf(Tcb.at(index));
+  if (listener == 0) release(index);
+  else acceptQueueAdd(listener, index);
 }
 
 /** Puts a sound connection back where packets, timers and its listener find it. */

@@ -8,6 +8,7 @@ import { wheelCover } from "./wheel";
 const PROBE_MIN_NANOS: u64 = 2000000;
 const LONE_SEGMENT_NANOS: u64 = 200000000;
 const FIRST_PROBE_NANOS: u64 = 1000000000;
+const MILLI_NANOS: u64 = 1000000;
 
 /** Starts the retransmission timer for `kind`, due at `at`. */
 export function setRetransmit(index: u32, tcb: Tcb, kind: TimerKind, at: u64): void {
@@ -21,9 +22,18 @@ export function clearRetransmit(tcb: Tcb): void {
   tcb.retransmitAt = 0;
 }
 
+/** The timeout, cut to what TCP_USER_TIMEOUT leaves of it: that ends on time (RFC 5482). */
+function timeoutOf(tcb: Tcb, now: u64): u64 {
+  const timeout = backedOffRto(tcb);
+  const since = tcb.retransmitsSinceNanos;
+  if (tcb.userTimeoutMillis == 0 || since == 0) return timeout;
+  const end = since + <u64>tcb.userTimeoutMillis * MILLI_NANOS;
+  return end > now ? min<u64>(timeout, end - now) : MILLI_NANOS;
+}
+
 /** RFC 6298 5: runs for the oldest segment that is not acknowledged. */
 export function armRetransmit(index: u32, tcb: Tcb, now: u64): void {
-  setRetransmit(index, tcb, TimerKind.Retransmit, now + backedOffRto(tcb));
+  setRetransmit(index, tcb, TimerKind.Retransmit, now + timeoutOf(tcb, now));
 }
 
 /** RFC 8985 7.2: two round trips, or a second before one was measured. */
@@ -40,7 +50,7 @@ export function armLossProbe(index: u32, tcb: Tcb, now: u64): void {
 
 /** Persist timer, RFC 9293 3.8.6.1. */
 export function armWindowProbe(index: u32, tcb: Tcb, now: u64): void {
-  setRetransmit(index, tcb, TimerKind.WindowProbe, now + backedOffRto(tcb));
+  setRetransmit(index, tcb, TimerKind.WindowProbe, now + timeoutOf(tcb, now));
 }
 
 export function setDelayedAck(index: u32, tcb: Tcb, at: u64): void {

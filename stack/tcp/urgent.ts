@@ -4,6 +4,7 @@
 import { seqAfter, seqAfterEq, seqBefore, seqBeforeEq } from "../base/seq";
 import { Socket } from "../socket/socket";
 import { TcpFrame } from "./frame";
+import { takeBytes } from "./receive-queue";
 import { Segment } from "./segment";
 import { announce } from "./state";
 import { Tcb, TcpFlag } from "./tcb";
@@ -17,6 +18,10 @@ export function takeUrgent(index: u32, tcb: Tcb, segment: Segment): void {
   const seq = segment.seq + pointer;
   if (seqAfter(tcb.copiedSeq, seq) || seqBefore(seq, tcb.rcvNxt)) return;
   if (tcb.has(TcpFlag.UrgentValid) && seqBeforeEq(seq, tcb.rcvUrg)) return;
+  // Reading stands at the old mark, whose byte is not in line: that one must not become data.
+  if (isAtUrgent(tcb) && !tcb.has(TcpFlag.OobInline) && tcb.readableBytes != 0) {
+    takeBytes(Socket.at(index), tcb, 1);
+  }
   tcb.rcvUrg = seq;
   tcb.flags = (tcb.flags | TcpFlag.UrgentValid) & ~TcpFlag.UrgentRead;
   announce(index);

@@ -27,13 +27,16 @@ function spaceOf(bytes: u32): u32 {
   return bytes >> 1;
 }
 
-/** Sets the first window, and the scale that our SYN offers. */
-export function initWindow(tcb: Tcb): void {
+/**
+ * Sets the first window, and the scale that our SYN offers. `segmentBytes`: payload of a full
+ * segment of the peer, as far as its options are known; the window is a multiple of it.
+ */
+export function initWindow(tcb: Tcb, segmentBytes: u32): void {
   const header = RegionHeader.get();
   const isLocked = tcb.has(TcpFlag.ReceiveBufferLocked);
   const space = spaceOf(tcb.rcvBuf);
-  const mss = max<u32>(tcb.advMss, 1);
-  tcb.rcvMss = min<u32>(mss, 536);
+  const mss = max<u32>(segmentBytes, 1);
+  tcb.rcvMss = min<u32>(max<u32>(tcb.advMss, 1), 536);
   if (tcb.windowClamp == 0) tcb.windowClamp = MAX_UNSCALED_WINDOW << MAX_SCALE;
   const first = min<u32>(min<u32>(space, MAX_UNSCALED_WINDOW), tcb.windowClamp);
   tcb.rcvSsthresh = first > mss ? first - (first % mss) : first;
