@@ -9,7 +9,7 @@ import {
   InterfaceFlag,
   RegionHeaderView,
 } from "../../build/gen/layout.ts";
-import { createStack, type HostOverrides } from "../core/instance.ts";
+import { createStack, type HostOverrides, type StackInstance } from "../core/instance.ts";
 import { address, addressText, macParts } from "./address.ts";
 import { createRings, type Transmission } from "./rings.ts";
 import { createSockets } from "./sockets.ts";
@@ -61,16 +61,18 @@ export interface Sent extends Transmission {
 export type Host = ReturnType<typeof createHost>;
 
 /**
- * A formatted region with the module `module` (build/stack.wasm). `findRoute` answers for each
- * destination that the stack asks for; undefined: only the kernel can serve it.
+ * A formatted region with the stack `source`: a module (build/stack.wasm), or an instance with
+ * fresh memory. `findRoute` answers for each destination that the stack asks for; undefined: only
+ * the kernel can serve it.
  */
 export function createHost(
-  module: WebAssembly.Module,
+  source: WebAssembly.Module | StackInstance,
   findRoute: (destination: string) => Route | undefined,
   options: HostOptions = {},
 ) {
   const { frameCount = 2048, frameBytes = 2048, fillTarget = 256, pollBudget = 64 } = options;
-  const stack = createStack(module, options.host ?? {});
+  const isModule = source instanceof WebAssembly.Module;
+  const stack = isModule ? createStack(source, options.host ?? {}) : source;
   const { calls, memory, view } = stack;
   const status = calls.regionFormat(BigInt(memory.byteLength), frameBytes, frameCount, BUILD_HASH);
   if (status !== 0) throw new Error(`regionFormat: ${status}`);
