@@ -51,10 +51,12 @@ export const REAP_BATCH_FRAMES: u32 = 16;
 export const MIN_FRAME_BYTES: u32 = 2048;
 /** Largest: one page. */
 export const MAX_FRAME_BYTES: u32 = 4096;
+/** Room in front of every packet that is sent for what the kernel is asked to do with it. */
+export const TX_METADATA_BYTES: u32 = 16;
 /** Room for link, network and transport header in front of a payload that is being sent. */
 export const TX_HEADROOM_BYTES: u32 = 64;
 /** The same for TCP, with all of its options. */
-export const TCP_HEADROOM_BYTES: u32 = 96;
+export const TCP_HEADROOM_BYTES: u32 = 128;
 /** Frames kept back from socket queues, so that rings can always be refilled. */
 export const RESERVED_FRAMES: u32 = 64;
 

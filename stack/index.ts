@@ -8,7 +8,7 @@ import { addAddress, removeAddress } from "./link/address";
 import { flushDestinations, nextRequest, rejectDestination } from "./link/destination";
 import { resolveDestination, setNeighbor } from "./link/destination";
 import { addInterface, Interface, removeInterface, updateInterface } from "./link/interface";
-import { addQueue, setRing, startQueue, stopQueue } from "./link/queue";
+import { addQueue, offloadChecksums, setRing, startQueue, stopQueue } from "./link/queue";
 import { deadline, pollQueues, workWaiting } from "./poll";
 import { addClient, removeClient } from "./region/client";
 import { clock } from "./region/clock";
@@ -136,6 +136,11 @@ export function queueRing(
   flags: u32,
 ): void {
   setRing(queue, ring, producer, consumer, descriptors, flags);
+}
+
+/** Before queueStart: the queue's AF_XDP socket finishes transport checksums. */
+export function queueOffload(queue: u32): void {
+  offloadChecksums(queue);
 }
 
 /** Starts a queue and keeps up to `fillTarget` frames posted. Returns the frames posted now. */

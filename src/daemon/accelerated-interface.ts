@@ -55,7 +55,12 @@ export class AcceleratedInterface {
       program = new XdpProgram(link.ifindex, slot, region.steeringFd);
       await openQueues(region, link, slot, program.mode, queues);
       const frames = fillTarget(region, queues.length + running);
-      for (const queue of queues) startQueue(region, program, queue, frames);
+      // One UMEM for all queues: what holds for the socket that registered it holds for them.
+      const finishesChecksums = queues[0]?.finishesChecksums === true;
+      for (const queue of queues) {
+        if (finishesChecksums) region.stack.queueOffload(queue.place.slot);
+        startQueue(region, program, queue, frames);
+      }
       return new AcceleratedInterface(region, slot, program, queues, link, virtual);
     } catch (error) {
       program?.close();

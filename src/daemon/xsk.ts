@@ -9,6 +9,7 @@ import {
   Ring,
   RINGS_OFFSET,
   RX_RING_ENTRIES,
+  TX_METADATA_BYTES,
   TX_RING_ENTRIES,
 } from "../../build/gen/layout.ts";
 import { check, native, SystemError } from "./native.ts";
@@ -26,12 +27,15 @@ const XDP_STATISTICS = 7;
 const XDP_OPTIONS = 8;
 const XDP_OPTIONS_ZEROCOPY = 1;
 
+const XDP_UMEM_TX_METADATA_LEN = 1 << 2;
+
 const XDP_SHARED_UMEM = 1 << 0;
 const XDP_COPY = 1 << 1;
 const XDP_ZEROCOPY = 1 << 2;
 const XDP_USE_NEED_WAKEUP = 1 << 3;
 
 const EBUSY = 16;
+const EINVAL = 22;
 /** The kernel tears a closed AF_XDP socket down later: its queue stays busy for a while. */
 const BUSY_TRIES = 8;
 const BUSY_FIRST_DELAY_MILLIS = 5;
@@ -109,8 +113,13 @@ export function decodeStatistics(bytes: Buffer): XskStatistics {
   };
 }
 
-function encodeUmem(area: UmemArea): Buffer {
+/** struct xdp_umem_reg; with room for transmit metadata from Linux 6.11 on. */
+function encodeUmem(area: UmemArea, hasMetadata: boolean): Buffer {
   const request = Buffer.alloc(32);
+  if (hasMetadata) {
+    request.writeUInt32LE(XDP_UMEM_TX_METADATA_LEN, 24);
+    request.writeUInt32LE(TX_METADATA_BYTES, 28);
+  }
   request.writeBigUInt64LE(area.address, 0);
   request.writeBigUInt64LE(BigInt(area.bytes), 8);
   request.writeUInt32LE(area.frameBytes, 16);
@@ -137,6 +146,7 @@ export class Xsk {
   readonly offsets: readonly RingOffsets[];
   readonly #regionFd: number;
   #open = true;
+  #hasMetadata = false;
 
   /** Makes the socket and its rings; registers the UMEM unless another socket shares its own. */
   constructor(regionFd: number, place: QueuePlace, umem: UmemArea | undefined) {
@@ -144,7 +154,7 @@ export class Xsk {
     this.place = place;
     this.fd = check(native().socket(AF_XDP, SOCK_RAW, 0), "AF_XDP socket");
     try {
-      if (umem) setOption(this.fd, XDP_UMEM_REG, encodeUmem(umem), "registering the frame pool");
+      if (umem) this.#registerUmem(umem);
       for (const { option, entries } of RINGS) {
         const count = Buffer.alloc(4);
         count.writeUInt32LE(entries);
@@ -158,6 +168,17 @@ export class Xsk {
       this.close();
       throw error;
     }
+  }
+
+  /** With room for metadata if the kernel knows of any. */
+  #registerUmem(umem: UmemArea): void {
+    const request = encodeUmem(umem, true);
+    const result = native().setSocketOption(this.fd, SOL_XDP, XDP_UMEM_REG, request);
+    this.#hasMetadata = result === 0;
+    if (result === 0) return;
+    if (result !== -EINVAL) throw new SystemError("registering the frame pool", -result);
+    const plain = encodeUmem(umem, false);
+    setOption(this.fd, XDP_UMEM_REG, plain, "registering the frame pool");
   }
 
   #mapRings(): void {
@@ -191,6 +212,14 @@ export class Xsk {
     const bytes = Buffer.alloc(4);
     check(native().getSocketOption(this.fd, SOL_XDP, XDP_OPTIONS, bytes), "AF_XDP options");
     return (bytes.readUInt32LE(0) & XDP_OPTIONS_ZEROCOPY) !== 0;
+  }
+
+  /**
+   * Whether the kernel finishes transport checksums. In copy mode it does for every driver; in
+   * zero-copy mode only some drivers do, and none says so.
+   */
+  get finishesChecksums(): boolean {
+    return this.#hasMetadata && !this.isZeroCopy;
   }
 
   statistics(): XskStatistics {

@@ -5,6 +5,7 @@ import {
   REAP_BATCH_FRAMES,
   REFILL_BATCH_FRAMES,
   RX_RING_ENTRIES,
+  TX_METADATA_BYTES,
   TX_RING_ENTRIES,
 } from "../config";
 import { QUEUE_BYTES, QUEUE_WINDOW_BYTES } from "../layout";
@@ -25,6 +26,10 @@ import { Fault } from "../fault";
 import { fault, loadAcquire32, storeRelease32 } from "../host";
 import { ADDRESS_ENTRY_BYTES, DESCRIPTOR_BYTES, RING_PLACE_BYTES } from "./xsk-ring";
 import { RingPlace, ringNeedsWakeup } from "./xsk-ring";
+
+/** XDP_TX_METADATA, a descriptor's option; XDP_TXMD_FLAGS_CHECKSUM, a flag of the metadata. */
+const TX_DESCRIPTOR_METADATA: u32 = 2;
+const TX_METADATA_CHECKSUM: u64 = 2;
 
 /** Number of a ring within a queue, in the order of the windows. */
 export const enum Ring {
@@ -79,7 +84,8 @@ export class Queue {
   inFlight: u32;
   /** How many frames to keep posted. */
   fillTarget: u32;
-  reserved: u32;
+  /** 1 when the kernel finishes transport checksums (AF_XDP's transmit metadata). */
+  finishesChecksums: u32;
 
   static at(slot: u32): Queue {
     return changetype<Queue>(<usize>(RegionHeader.get().queuesOffset + slot * QUEUE_BYTES));
@@ -128,6 +134,23 @@ export function setRing(
   place.consumer = window + consumer;
   place.descriptors = window + descriptors;
   place.flags = window + flags;
+}
+
+/** The queue's AF_XDP socket takes transmit metadata: see finishByKernel. */
+export function offloadChecksums(slot: u32): void {
+  if (slot < MAX_QUEUES) Queue.at(slot).finishesChecksums = 1;
+}
+
+/**
+ * Asks the kernel to finish a checksum in the packet at `at`: over everything from `start` on, into
+ * `start` + `offset`, where the pseudo header's sum is (struct xsk_tx_metadata of linux/if_xdp.h).
+ * Returns the options that the packet's descriptor has to have.
+ */
+export function finishByKernel(at: usize, start: u32, offset: u32): u32 {
+  const metadata = at - <usize>TX_METADATA_BYTES;
+  store<u64>(metadata, TX_METADATA_CHECKSUM);
+  store<u64>(metadata, <u64>(start | (offset << 16)), 8);
+  return TX_DESCRIPTOR_METADATA;
 }
 
 /** Starts a queue: posts `fillTarget` frames (fewer if the pool is short) and says how many. */
@@ -292,6 +315,11 @@ export function transmitRoom(slot: u32): u32 {
  * Preconditions: transmitRoom(slot) > 0; the frame is Held, and its record names the queue.
  */
 export function transmit(slot: u32, meta: FrameMeta, at: u32, length: u32): void {
+  transmitWith(slot, meta, at, length, 0);
+}
+
+/** The same with options of the descriptor. */
+export function transmitWith(slot: u32, meta: FrameMeta, at: u32, length: u32, options: u32): void {
   const header = RegionHeader.get();
   const queue = Queue.at(slot);
   const producerAt = <usize>queue.txProducer;
@@ -302,8 +330,7 @@ export function transmit(slot: u32, meta: FrameMeta, at: u32, length: u32): void
   const entry =
     <usize>queue.txDescriptors + <usize>((producer & (TX_RING_ENTRIES - 1)) * DESCRIPTOR_BYTES);
   store<u64>(entry, <u64>(at - header.framePoolOffset));
-  // The options in the upper half are 0.
-  store<u64>(entry, <u64>length, 8);
+  store<u64>(entry, <u64>length | ((<u64>options) << 32), 8);
   storeRelease32(producerAt, producer + 1);
   markTransmitted(queue, meta);
   header.intent = Intent.None;

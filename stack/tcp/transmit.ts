@@ -2,7 +2,7 @@
 
 import { foldSum, sumBytes } from "../base/checksum";
 import { Destination } from "../link/destination";
-import { transmit, transmitRoom } from "../link/queue";
+import { finishByKernel, Queue, transmitRoom, transmitWith } from "../link/queue";
 import { FrameMeta, FrameState } from "../region/frames";
 import { RegionHeader } from "../region/header";
 import { Socket } from "../socket/socket";
@@ -29,6 +29,7 @@ const LINK_AND_NETWORK_BYTES: u32 = ETHERNET_HEADER_BYTES + IPV4_MIN_HEADER_BYTE
 const DONT_FRAGMENT_NET: u32 = 0x0040;
 const NOPS_SACK_NET: u32 = OPTION_NOP | (OPTION_NOP << 8) | (OPTION_SACK << 16);
 const ECT0: u32 = 2;
+const CHECKSUM_OFFSET: u32 = 16;
 
 /** Our timestamp clock, RFC 7323 5.4: milliseconds, from a start that differs by connection. */
 export function timestampNow(tcb: Tcb, now: u64): u32 {
@@ -155,26 +156,35 @@ export function sealAndSend(
 ): void {
   const localNet = socket.localNet;
   const remoteNet = socket.remoteNet;
-  seal(tcp, tcpBytes, localNet, remoteNet);
+  const queue = entry.queue - 1;
   const start = changetype<usize>(tcp) - <usize>LINK_AND_NETWORK_BYTES;
   store<u64>(start, entry.frameStart0);
   store<u64>(start, entry.frameStart8, 8);
   const ttlAndTos = <u32>socket.ttl | (tos << 8);
   writeIpv4(start + <usize>ETHERNET_HEADER_BYTES, ttlAndTos, tcpBytes, localNet, remoteNet);
-  const queue = entry.queue - 1;
+  let options: u32 = 0;
+  if (Queue.at(queue).finishesChecksums != 0) {
+    tcp.checksumNet = <u16>foldSum(pseudoSum(tcpBytes, localNet, remoteNet));
+    options = finishByKernel(start, LINK_AND_NETWORK_BYTES, CHECKSUM_OFFSET);
+  } else {
+    seal(tcp, tcpBytes, localNet, remoteNet);
+  }
   frame.state = <u8>FrameState.Held;
   frame.interfaceSlot = <u8>queue;
   const meta = changetype<FrameMeta>(changetype<usize>(frame));
-  transmit(queue, meta, <u32>start, LINK_AND_NETWORK_BYTES + tcpBytes);
+  transmitWith(queue, meta, <u32>start, LINK_AND_NETWORK_BYTES + tcpBytes, options);
   RegionHeader.get().txSegments += 1;
+}
+
+/** The pseudo header's sum, RFC 9293 3.1. */
+function pseudoSum(tcpBytes: u32, sourceNet: u32, destinationNet: u32): u64 {
+  const rest = (PROTOCOL_TCP << 8) + (bswap<u32>(tcpBytes) >> 16);
+  return <u64>sourceNet + <u64>destinationNet + <u64>rest;
 }
 
 /** Fills the checksum in, RFC 9293 3.1. Precondition: the field is 0. */
 export function seal(tcp: TcpHeader, tcpBytes: u32, sourceNet: u32, destinationNet: u32): void {
-  const pseudo =
-    <u64>sourceNet +
-    <u64>destinationNet +
-    <u64>((PROTOCOL_TCP << 8) + (bswap<u32>(tcpBytes) >> 16));
+  const pseudo = pseudoSum(tcpBytes, sourceNet, destinationNet);
   tcp.checksumNet = <u16>~foldSum(sumBytes(changetype<usize>(tcp), tcpBytes, pseudo));
 }
 
