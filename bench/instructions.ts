@@ -1,15 +1,10 @@
-// Instructions per packet of the stack as the preload library has it, counted by callgrind. The
-// program under test (instructions.c) is linked from the very object files of libexasock.so.
+// Instructions per packet of UDP in the stack as the preload library has it; see instructions.c.
 
-import { readdirSync } from "node:fs";
-import { resolve } from "node:path";
-import { run } from "../src/lab/program.ts";
-import { compileProgram, ROOT } from "../test/support/compile.ts";
+import { compileOnCore, countInstructions } from "./callgrind.ts";
 import type { Figure, Section } from "./report.ts";
 
 const PACKETS = 9984;
 const INSTRUCTIONS_MAX = 300;
-const CORE_OBJECTS = resolve(ROOT, "build/obj/core");
 
 interface Case {
   name: string;
@@ -75,43 +70,19 @@ const CASES: Case[] = [
   },
 ];
 
-async function compile(): Promise<string> {
-  const objects = readdirSync(CORE_OBJECTS).filter((name) => name.endsWith(".o"));
-  return await compileProgram("bench/instructions.c", [
-    "-D_GNU_SOURCE",
-    `-I${resolve(ROOT, "build/gen")}`,
-    `-isystem${resolve(ROOT, "build")}`,
-    `-I${resolve(ROOT, "native/core")}`,
-    ...objects.map((name) => resolve(CORE_OBJECTS, name)),
-    "-lpthread",
-    // valgrind of Debian 12 can't read the debug information of its clang.
-    "-Wl,--strip-debug",
-  ]);
-}
-
-async function count(program: string, one: Case): Promise<number> {
-  const { direction, batch, isVirtual, packets = PACKETS, only = ["measured"] } = one;
-  const { stderr } = await run([
-    ...["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"],
-    "--collect-atstart=no",
-    ...only.map((name) => `--toggle-collect=${name}`),
-    ...[program, direction, String(packets), String(batch), isVirtual ? "1" : "0"],
-  ]);
-  const collected = /Collected : (\d+)/.exec(stderr);
-  if (!collected) throw new Error(`valgrind counted nothing: ${stderr}`);
-  return Number(collected[1]) / packets;
-}
-
 export async function measureInstructions(): Promise<Section> {
-  const program = await compile();
+  const program = await compileOnCore("bench/instructions.c");
   const figures: Figure[] = [];
   for (const one of CASES) {
     process.stderr.write(`instructions: ${one.name}\n`);
     const limit = one.limit === undefined ? {} : { limit: one.limit };
-    figures.push({ name: one.name, value: await count(program, one), unit: "instr.", ...limit });
+    const { direction, batch, isVirtual, packets = PACKETS, only = ["measured"] } = one;
+    const args = [direction, packets, batch, isVirtual ? 1 : 0].map(String);
+    const value = (await countInstructions([program, ...args], only)) / packets;
+    figures.push({ name: one.name, value, unit: "instr.", ...limit });
   }
   return {
-    title: "Instructions per packet (64 bytes of payload)",
+    title: "Instructions per UDP packet (64 bytes of payload)",
     method: [
       `valgrind --tool=callgrind --toggle-collect=measured build/test/instructions, ${PACKETS} packets.`,
       "For sending: the stack's own, counted in udpReserve and udpSubmit.",

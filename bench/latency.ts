@@ -1,4 +1,4 @@
-// One-way latency of small datagrams over veth: spinning kernel sockets, exasock, raw AF_XDP. All
+// One-way latency of small messages over veth: spinning kernel sockets, exasock, raw AF_XDP. All
 // take turns in one run on the same two CPUs, because a machine's speed differs from minute to
 // minute; only ratios count.
 
@@ -15,7 +15,9 @@ const CLIENT_CPU = 1;
 const RAW_ROUND_TRIPS = 200_000;
 
 const KERNEL_RATIO_MAX = 0.5;
-const RAW_RATIO_MAX = 1.25;
+const RAW_RATIO_MAX = { UDP: 1.25, TCP: 1.35 };
+
+type Protocol = "UDP" | "TCP";
 
 interface Contender {
   name: string;
@@ -23,6 +25,7 @@ interface Contender {
 }
 
 export interface LatencyOptions {
+  protocol: Protocol;
   rounds: number;
   seconds: number;
 }
@@ -30,9 +33,15 @@ export interface LatencyOptions {
 type Wrap = (command: readonly string[]) => readonly string[];
 
 /** sockperf between the two hosts of a network; `wrap` makes it run under exasock or not. */
-function play(network: Network, seconds: number, options: readonly string[], wrap: Wrap) {
+function play(
+  network: Network,
+  { protocol, seconds }: LatencyOptions,
+  options: readonly string[],
+  wrap: Wrap,
+) {
   const [server, client] = [network.host("left"), network.host("right")];
-  return pingPong({ server, client, seconds, messageBytes: MESSAGE_BYTES, options, wrap });
+  const messageBytes = MESSAGE_BYTES;
+  return pingPong({ protocol, server, client, seconds, messageBytes, options, wrap });
 }
 
 async function rawXsk(network: Network): Promise<Latency> {
@@ -54,25 +63,30 @@ async function rawXsk(network: Network): Promise<Latency> {
 }
 
 /** Fails unless the accelerated rounds went through the stack. */
-async function assertBypassed(network: Network, before: number): Promise<number> {
-  const now = await status(network.host("left"));
-  const received = now?.counters.rxDatagrams ?? 0;
+async function assertBypassed(
+  network: Network,
+  protocol: Protocol,
+  before: number,
+): Promise<number> {
+  const counters = (await status(network.host("left")))?.counters;
+  const received = counters?.[protocol === "TCP" ? "rxSegments" : "rxDatagrams"] ?? 0;
   if (received < before + 1000) throw new Error("the accelerated round did not use the stack");
   return received;
 }
 
-export async function measureLatency({ rounds, seconds }: LatencyOptions): Promise<Section> {
+export async function measureLatency(options: LatencyOptions): Promise<Section> {
+  const { protocol, rounds } = options;
   await using kernel = await Network.create();
   await using exasock = await Network.create();
   await using raw = await Network.create();
   const plain = (command: readonly string[]) => [...command];
   const spinning = (command: readonly string[]) => accelerated(command, ["--wait=spin"]);
   const contenders: Contender[] = [
-    { name: "kernel, spinning", measure: () => play(kernel, seconds, ["--nonblocked"], plain) },
-    { name: "exasock, spinning", measure: () => play(exasock, seconds, [], spinning) },
+    { name: "kernel, spinning", measure: () => play(kernel, options, ["--nonblocked"], plain) },
+    { name: "exasock, spinning", measure: () => play(exasock, options, [], spinning) },
     {
       name: "exasock, non-blocking calls",
-      measure: () => play(exasock, seconds, ["--nonblocked"], spinning),
+      measure: () => play(exasock, options, ["--nonblocked"], spinning),
     },
     { name: "raw AF_XDP", measure: () => rawXsk(raw) },
   ];
@@ -84,17 +98,20 @@ export async function measureLatency({ rounds, seconds }: LatencyOptions): Promi
   let received = 0;
   for (let round = 0; round < rounds; round++) {
     for (const { name, measure } of contenders) {
-      process.stderr.write(`latency: round ${round + 1} of ${rounds}: ${name}\n`);
+      process.stderr.write(`${protocol} latency: round ${round + 1} of ${rounds}: ${name}\n`);
       results.get(name)?.push(await measure());
-      if (name.startsWith("exasock")) received = await assertBypassed(exasock, received);
+      if (name.startsWith("exasock")) {
+        received = await assertBypassed(exasock, protocol, received);
+      }
     }
   }
   // Last, because processors that slept are slow for a while.
-  results.set("kernel, blocking", [await play(kernel, seconds, [], plain)]);
-  return section(results, rounds, seconds);
+  results.set("kernel, blocking", [await play(kernel, options, [], plain)]);
+  return section(results, options);
 }
 
-function section(results: Map<string, Latency[]>, rounds: number, seconds: number): Section {
+function section(results: Map<string, Latency[]>, options: LatencyOptions): Section {
+  const { protocol, rounds, seconds } = options;
   const of = (name: string, field: keyof Latency) => {
     return median((results.get(name) ?? []).map((latency) => latency[field]));
   };
@@ -112,13 +129,18 @@ function section(results: Map<string, Latency[]>, rounds: number, seconds: numbe
         unit: "x",
         limit: KERNEL_RATIO_MAX,
       },
-      { name: `${name} / raw AF_XDP`, value: ratio("raw AF_XDP"), unit: "x", limit: RAW_RATIO_MAX },
+      {
+        name: `${name} / raw AF_XDP`,
+        value: ratio("raw AF_XDP"),
+        unit: "x",
+        limit: RAW_RATIO_MAX[protocol],
+      },
     ];
   });
   return {
-    title: `One-way latency of ${MESSAGE_BYTES}-byte UDP datagrams over veth`,
+    title: `One-way latency of ${MESSAGE_BYTES}-byte ${protocol} messages over veth`,
     method: [
-      `sockperf ping-pong, ${rounds} rounds of ${seconds} s, taking turns; medians of the rounds.`,
+      `sockperf ping-pong${protocol === "TCP" ? " --tcp" : ""}, ${rounds} rounds of ${seconds} s, taking turns; medians of the rounds.`,
       `Server on CPU ${SERVER_CPU}, client on CPU ${CLIENT_CPU}. The kernel spins by --nonblocked,`,
       "exasock by --wait=spin, once with --nonblocked, too. Raw AF_XDP: bench/raw-xsk.c.",
     ],

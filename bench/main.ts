@@ -1,9 +1,14 @@
-// `npm run bench [-- latency|instructions|memory …]`: measures and prints tables. Exit status 1
-// when a limit is not kept.
+// `npm run bench [-- NAME …]`: measures and prints tables; `tcp` stands for all names that begin
+// so. Exit status 1 when a limit is not kept.
 
 import { cpus, release } from "node:os";
 import { removeLeftOverNamespaces } from "../src/lab/network.ts";
+import { measureBulk } from "./bulk.ts";
+import { measureConnections } from "./connections.ts";
+import { measureGoodput } from "./goodput.ts";
+import { measureIdle } from "./idle.ts";
 import { measureInstructions } from "./instructions.ts";
+import { measureTcpInstructions } from "./instructions-tcp.ts";
 import { measureLatency } from "./latency.ts";
 import { measureMemory } from "./memory.ts";
 import { isKept, render, type Section } from "./report.ts";
@@ -12,16 +17,28 @@ const ROUNDS = 9;
 const SECONDS = 1;
 
 const MEASUREMENTS: Record<string, () => Promise<Section>> = {
-  latency: () => measureLatency({ rounds: ROUNDS, seconds: SECONDS }),
+  latency: () => measureLatency({ protocol: "UDP", rounds: ROUNDS, seconds: SECONDS }),
   instructions: measureInstructions,
   memory: measureMemory,
+  "tcp-latency": () => measureLatency({ protocol: "TCP", rounds: ROUNDS, seconds: SECONDS }),
+  "tcp-bulk": measureBulk,
+  "tcp-goodput": measureGoodput,
+  "tcp-connections": measureConnections,
+  "tcp-instructions": measureTcpInstructions,
+  "tcp-idle": measureIdle,
 };
 
 async function main(names: readonly string[]): Promise<number> {
-  const chosen = names.length > 0 ? names : Object.keys(MEASUREMENTS);
+  const all = Object.keys(MEASUREMENTS);
+  const chosen =
+    names.length === 0
+      ? all
+      : names.flatMap((name) => {
+          return name === "tcp" ? all.filter((one) => one.startsWith("tcp-")) : [name];
+        });
   const unknown = chosen.filter((name) => !MEASUREMENTS[name]);
   if (unknown.length > 0) {
-    const known = Object.keys(MEASUREMENTS).join(", ");
+    const known = all.join(", ");
     console.error(`bench: no measurement ${unknown.join(", ")}; there are ${known}`);
     return 2;
   }

@@ -41,6 +41,7 @@ import { failUnreachable } from "./tcp/errors";
 import { fillTcpInfo } from "./tcp/info";
 import { setTcpOption } from "./tcp/options";
 import { chunk, consume } from "./tcp/readable";
+import { isPortUsed } from "./tcp/port";
 import { configureTcp } from "./tcp/settings";
 import { readUrgent } from "./tcp/urgent";
 import { abortDatagram, connectedDestination, reserveDatagram } from "./udp/output";
@@ -464,6 +465,11 @@ export function tcpSetOption(index: u32, option: u32, value: i32, now: u64): i32
 /** Region offset of the socket's TcpInfo, which is as struct tcp_info; valid under this lock. */
 export function tcpInfo(index: u32, now: u64): u32 {
   return isTcp(index) ? fillTcpInfo(index, clock(now)) : 0;
+}
+
+/** 1 while connections use this local address and port, with or without a program. */
+export function tcpPortUsed(hi: u64, lo: u64, portNet: u32): u32 {
+  return isPortUsed(hi, lo, portNet) ? 1 : 0;
 }
 
 /** Resets every connection, as exasockd does before it ends. */

@@ -12,7 +12,7 @@
 #include "build-hash.h"
 #include "core.h"
 
-enum { DAEMON_SLOT = 0, ARGUMENTS_MAX = 8, STACK_NAME_BYTES = 64 };
+enum { DAEMON_SLOT = 0, ARGUMENTS_MAX = 12, STACK_NAME_BYTES = 64 };
 
 static char stack_name[STACK_NAME_BYTES];
 static struct CoreWires wires = {.bell = -1, .stack_name = stack_name};
@@ -53,39 +53,22 @@ struct call {
   unsigned count;
 };
 
+/* A wrapper for every export of the stack. */
 #define W(n) ((uint32_t)a[n])
-#define RESULT(name, ...)                                            \
-  static uint64_t run_##name(const uint64_t *a) {                    \
-    (void)a;                                                         \
+#define EXPORT(name, result, count, ...)                                 \
+  static uint64_t run_##name(const uint64_t *a) {                        \
+    (void)a;                                                             \
     return (uint64_t)w2c_stack_##name(stack __VA_OPT__(, ) __VA_ARGS__); \
   }
-#define VOID(name, ...)                                              \
-  static uint64_t run_##name(const uint64_t *a) {                    \
-    (void)a;                                                         \
-    w2c_stack_##name(stack __VA_OPT__(, ) __VA_ARGS__);              \
-    return 0;                                                        \
+#define EXPORT_VOID(name, count, ...)                   \
+  static uint64_t run_##name(const uint64_t *a) {       \
+    (void)a;                                            \
+    w2c_stack_##name(stack __VA_OPT__(, ) __VA_ARGS__); \
+    return 0;                                           \
   }
-
-RESULT(regionBytes, W(0), W(1))
-RESULT(regionFormat, a[0], W(1), W(2), a[3])
-RESULT(clientAdd, W(0))
-VOID(clientRemove, W(0))
-RESULT(interfaceAdd, W(0), W(1), W(2), W(3), W(4))
-VOID(interfaceUpdate, W(0), W(1), W(2), W(3), W(4))
-VOID(interfaceRemove, W(0))
-RESULT(queueAdd, W(0), W(1))
-VOID(queueRing, W(0), W(1), W(2), W(3), W(4), W(5))
-RESULT(queueStart, W(0), W(1))
-VOID(queueStop, W(0))
-RESULT(addressAdd, a[0], a[1])
-VOID(addressRemove, a[0], a[1])
-RESULT(destinationNextRequest)
-VOID(destinationResolve, W(0), W(1), a[2], a[3], a[4], a[5], W(6))
-VOID(destinationReject, W(0))
-VOID(neighborSet, W(0), a[1], a[2], W(3), W(4), W(5))
-VOID(destinationsFlush)
-RESULT(poll, a[0], W(1))
-RESULT(hasWork)
+#include "exports.def"
+#undef EXPORT
+#undef EXPORT_VOID
 
 /* socketForget(cookie): find and destroy in one hold of the lock: the slot may be reused. */
 static uint64_t run_socketForget(const uint64_t *a) {
@@ -95,30 +78,11 @@ static uint64_t run_socketForget(const uint64_t *a) {
   return 1;
 }
 
-#define CALL(name, result, count) {#name, run_##name, result, count}
-
+#define EXPORT(name, result, count, ...) {#name, run_##name, result, count},
+#define EXPORT_VOID(name, count, ...) {#name, run_##name, 'v', count},
 static const struct call CALLS[] = {
-    CALL(regionBytes, 'q', 2),
-    CALL(regionFormat, 'i', 4),
-    CALL(clientAdd, 'i', 1),
-    CALL(clientRemove, 'v', 1),
-    CALL(interfaceAdd, 'i', 5),
-    CALL(interfaceUpdate, 'v', 5),
-    CALL(interfaceRemove, 'v', 1),
-    CALL(queueAdd, 'i', 2),
-    CALL(queueRing, 'v', 6),
-    CALL(queueStart, 'i', 2),
-    CALL(queueStop, 'v', 1),
-    CALL(addressAdd, 'i', 2),
-    CALL(addressRemove, 'v', 2),
-    CALL(destinationNextRequest, 'i', 0),
-    CALL(destinationResolve, 'v', 7),
-    CALL(destinationReject, 'v', 1),
-    CALL(neighborSet, 'v', 6),
-    CALL(destinationsFlush, 'v', 0),
-    CALL(socketForget, 'i', 1),
-    CALL(poll, 'u', 2),
-    CALL(hasWork, 'u', 0),
+#include "exports.def"
+    {"socketForget", run_socketForget, 'i', 1},
 };
 
 /* A Number or a BigInt as 64 bits. */

@@ -9,7 +9,6 @@
 #include <linux/if_ether.h>
 #include <linux/in.h>
 #include <linux/ip.h>
-#include <linux/udp.h>
 
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
@@ -23,6 +22,7 @@
 
 /* Protocol numbers inside a key; the first is not one of IP's. */
 #define KEY_LOCAL_ADDRESS 0
+#define KEY_TCP 6
 #define KEY_UDP 17
 
 #define ICMP_UNREACHABLE 3
@@ -32,6 +32,12 @@
 
 struct bucket {
   __u64 keys[KEYS_PER_BUCKET];
+};
+
+/* What TCP and UDP begin with: all that an ICMP error is sure to quote of them. */
+struct ports {
+  __be16 source;
+  __be16 destination;
 };
 
 struct icmp_error {
@@ -93,7 +99,7 @@ static __always_inline int wanted(__u32 address_net, __u16 port_net, __u32 proto
   return present(fold, port_net, protocol, slot);
 }
 
-/* An ICMP error quotes the datagram that caused it: its source is a socket of ours. */
+/* An ICMP error quotes the packet that caused it: its source is a socket of ours. */
 static __always_inline int wanted_error(const void *at, const void *end) {
   const struct icmp_error *icmp = at;
   if ((const void *)(icmp + 1) > end) return 0;
@@ -105,10 +111,11 @@ static __always_inline int wanted_error(const void *at, const void *end) {
   if (icmp->type == ICMP_UNREACHABLE && icmp->code == ICMP_UNREACHABLE_FRAGMENTATION) return 0;
   const struct iphdr *quoted = (const void *)(icmp + 1);
   if ((const void *)(quoted + 1) > end) return 0;
-  if (quoted->version != 4 || quoted->ihl < 5 || quoted->protocol != IPPROTO_UDP) return 0;
-  const struct udphdr *udp = (const void *)quoted + quoted->ihl * 4;
-  if ((const void *)(udp + 1) > end) return 0;
-  return wanted(quoted->saddr, udp->source, KEY_UDP);
+  if (quoted->version != 4 || quoted->ihl < 5) return 0;
+  const struct ports *ports = (const void *)quoted + quoted->ihl * 4;
+  if ((const void *)(ports + 1) > end) return 0;
+  if (quoted->protocol == IPPROTO_TCP) return wanted(quoted->saddr, ports->source, KEY_TCP);
+  return quoted->protocol == IPPROTO_UDP && wanted(quoted->saddr, ports->source, KEY_UDP);
 }
 
 SEC("xdp")
@@ -119,14 +126,15 @@ int steer(struct xdp_md *context) {
   if ((const void *)(ip + 1) > end) return XDP_PASS;
   if (ethernet->h_proto != bpf_htons(ETH_P_IP)) return XDP_PASS;
   if (ip->version != 4 || ip->ihl < 5) return XDP_PASS;
-  /* The kernel reassembles; the datagram then reaches the program by its kernel socket. */
+  /* The kernel reassembles; what comes of it reaches the program by its kernel socket. */
   if (ip->frag_off & bpf_htons(IPV4_MORE_FRAGMENTS_OR_OFFSET)) return XDP_PASS;
   const void *payload = (const void *)ip + ip->ihl * 4;
   int redirect = 0;
-  if (ip->protocol == IPPROTO_UDP) {
-    const struct udphdr *udp = payload;
-    if ((const void *)(udp + 1) > end) return XDP_PASS;
-    redirect = wanted(ip->daddr, udp->dest, KEY_UDP);
+  if (ip->protocol == IPPROTO_UDP || ip->protocol == IPPROTO_TCP) {
+    const struct ports *ports = payload;
+    if ((const void *)(ports + 1) > end) return XDP_PASS;
+    /* The keys' protocol numbers are IP's. */
+    redirect = wanted(ip->daddr, ports->destination, ip->protocol);
   } else if (ip->protocol == IPPROTO_ICMP) {
     redirect = wanted_error(payload, end);
   }

@@ -1,7 +1,8 @@
 /*
- * epoll with accelerated members. The kernel's registration of the twin stays, without EPOLLOUT;
- * beside it each instance keeps a list of its members that the stack may know. epoll_wait asks
- * both and merges what concerns the same member, found by the program's own data.
+ * epoll with accelerated members. The kernel's registration of the twin stays, without EPOLLOUT for
+ * UDP; a TCP connection of the stack has none. Beside it each instance keeps a list of its members
+ * that the stack may know. epoll_wait asks both and merges what concerns the same member, found by
+ * the program's own data.
  *
  * One lock for all lists, held for a scan: handlers of signals wait meanwhile.
  */
@@ -17,6 +18,9 @@
 /* How deep Linux lets instances nest (EP_MAX_NESTS). */
 enum { NESTS_MAX = 4 };
 
+/* What the kernel's instance knows of a member. */
+enum Half { HALF_WHOLE, HALF_WITHOUT_OUT, HALF_NONE };
+
 struct Member {
   int fd;
   /* One of these two. */
@@ -26,16 +30,18 @@ struct Member {
   /* What was reported last, for EPOLLET. */
   uint64_t arrivals;
   uint32_t blockedSends;
+  bool reported;
   bool reportedOut;
   bool reportedError;
   /* After EPOLLONESHOT, until EPOLL_CTL_MOD. */
   bool disarmed;
-  /* The kernel's registration lacks EPOLLOUT: the stack reports it. */
-  bool withoutOut;
+  enum Half half;
 };
 
 struct Epoll {
   struct Epoll *next;
+  /* A descriptor of it, when last looked at. */
+  int fd;
   uint32_t references;
   uint32_t count;
   uint32_t room;
@@ -69,6 +75,8 @@ void epoll_reference(struct Epoll *epoll) {
 }
 
 static void remove_member(struct Epoll *epoll, uint32_t at) {
+  struct Endpoint *endpoint = epoll->members[at].endpoint;
+  if (endpoint != NULL) endpoint->memberships--;
   epoll->members[at] = epoll->members[--epoll->count];
 }
 
@@ -97,8 +105,8 @@ void epoll_drop(struct Epoll *epoll) {
   free(epoll);
 }
 
-void epoll_forget(const struct Endpoint *endpoint) {
-  if (all == NULL) return;
+void epoll_forget(struct Endpoint *endpoint) {
+  if (LIKELY(endpoint->memberships == 0)) return;
   acquire();
   forget(endpoint, NULL);
   release();
@@ -118,21 +126,24 @@ static struct Epoll *record(int fd) {
   epoll = calloc(1, sizeof *epoll);
   if (epoll == NULL) return NULL;
   epoll->references = 1;
+  epoll->fd = fd;
   epoll->next = all;
   all = epoll;
   fd_set_epoll(fd, epoll);
   return epoll;
 }
 
-static struct Member *add_member(struct Epoll *epoll) {
+static bool add_member(struct Epoll *epoll, const struct Member *member) {
   if (epoll->count == epoll->room) {
     uint32_t room = epoll->room == 0 ? 8 : epoll->room * 2;
     struct Member *members = realloc(epoll->members, room * sizeof *members);
-    if (members == NULL) return NULL;
+    if (members == NULL) return false;
     epoll->members = members;
     epoll->room = room;
   }
-  return &epoll->members[epoll->count++];
+  epoll->members[epoll->count++] = *member;
+  if (member->endpoint != NULL) member->endpoint->memberships++;
+  return true;
 }
 
 /* Once this process has joined, a wait in any instance may have to end for a socket added later. */
@@ -147,18 +158,25 @@ static int created(int fd) {
 int shim_epoll_create(int size) { return created(real.epoll_create(size)); }
 int shim_epoll_create1(int flags) { return created(real.epoll_create1(flags)); }
 
-static bool is_accelerated(const struct Member *member) {
-  return member->endpoint != NULL && socket_is_accelerated(member->endpoint);
+/* What the kernel is to know of it now. */
+static enum Half half_of(const struct Member *member) {
+  struct Endpoint *endpoint = member->endpoint;
+  if (endpoint == NULL) return HALF_WHOLE;
+  if (endpoint->stream) return socket_is_alone(endpoint) ? HALF_NONE : HALF_WHOLE;
+  return socket_is_accelerated(endpoint) ? HALF_WITHOUT_OUT : HALF_WHOLE;
 }
 
-/* Brings the kernel's registration in line with who reports EPOLLOUT. */
+/* Brings the kernel's registration in line with who reports what. */
 static void sync_kernel(int fd, struct Member *member) {
-  bool accelerated = is_accelerated(member);
-  if (accelerated == member->withoutOut || member->disarmed) return;
+  enum Half half = half_of(member);
+  if (LIKELY(half == member->half)) return;
   struct epoll_event event = member->event;
-  if (accelerated) event.events &= ~OUT_EVENTS;
-  real.epoll_ctl(fd, EPOLL_CTL_MOD, member->fd, &event);
-  member->withoutOut = accelerated;
+  if (half == HALF_WITHOUT_OUT) event.events &= ~OUT_EVENTS;
+  if (member->disarmed) event.events = EPOLLONESHOT;
+  int operation = member->half == HALF_NONE ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
+  if (half == HALF_NONE) operation = EPOLL_CTL_DEL;
+  real.epoll_ctl(fd, operation, member->fd, &event);
+  member->half = half;
 }
 
 /* A sleeper in the instance does not know of the change. */
@@ -179,9 +197,63 @@ static void note_change(int fd, int operation, const struct Member *change) {
     if (member != NULL) remove_member(epoll, (uint32_t)(member - epoll->members));
     return;
   }
-  if (member == NULL) member = add_member(epoll);
-  if (member != NULL) *member = *change;
+  if (member != NULL && member->endpoint != change->endpoint) {
+    /* The number was closed and given out again, and the old socket lives on under another. */
+    remove_member(epoll, (uint32_t)(member - epoll->members));
+    member = NULL;
+  }
+  if (member == NULL) add_member(epoll, change);
+  else *member = *change;
   wake_sleeper(epoll);
+}
+
+void epoll_follow(struct Endpoint *endpoint) {
+  if (LIKELY(endpoint->memberships == 0)) return;
+  int saved = errno;
+  acquire();
+  for (struct Epoll *epoll = all; epoll != NULL; epoll = epoll->next) {
+    for (uint32_t i = 0; i < epoll->count; i++) {
+      if (epoll->members[i].endpoint != endpoint) continue;
+      epoll->fd = fd_of_epoll(epoll, epoll->fd);
+      sync_kernel(epoll->fd, &epoll->members[i]);
+      epoll->members[i].reported = false;
+      wake_sleeper(epoll);
+    }
+  }
+  release();
+  errno = saved;
+}
+
+/* Whether it is an epoll instance at all: 0, or -errno as the kernel says. */
+static int check_instance(int fd, int target) {
+  struct epoll_event nothing = {0};
+  if (fd_epoll(fd) != NULL) return 0;
+  if (real.epoll_ctl(fd, EPOLL_CTL_ADD, target, &nothing) != 0) return -errno;
+  real.epoll_ctl(fd, EPOLL_CTL_DEL, target, &nothing);
+  return 0;
+}
+
+/* epoll_ctl for what the kernel does not know. 0 or -errno. Precondition: the lock is held. */
+static int change_ours(int fd, int operation, const struct Member *change) {
+  struct Epoll *epoll = fd_epoll(fd);
+  struct Member *member = epoll != NULL ? find_member(epoll, change->fd) : NULL;
+  if (operation == EPOLL_CTL_ADD) {
+    if (member != NULL) return -EEXIST;
+    if (epoll == NULL) epoll = record(fd);
+    if (epoll == NULL || !add_member(epoll, change)) return -ENOMEM;
+    wake_sleeper(epoll);
+    return 0;
+  }
+  if (operation != EPOLL_CTL_MOD && operation != EPOLL_CTL_DEL) return -EINVAL;
+  if (member == NULL) return -ENOENT;
+  if (operation == EPOLL_CTL_DEL) {
+    remove_member(epoll, (uint32_t)(member - epoll->members));
+    return 0;
+  }
+  if (((change->event.events | member->event.events) & EPOLLEXCLUSIVE) != 0) return -EINVAL;
+  *member = *change;
+  wake_sleeper(epoll);
+  return 0;
 }
 
 int shim_epoll_ctl(int fd, int operation, int target, struct epoll_event *event) {
@@ -192,10 +264,18 @@ int shim_epoll_ctl(int fd, int operation, int target, struct epoll_event *event)
   }
   change.endpoint = fd_socket(target);
   change.inner = fd_epoll(target);
-  change.withoutOut = is_accelerated(&change);
+  change.half = half_of(&change);
   struct epoll_event kernels = {0};
   if (operation != EPOLL_CTL_DEL) kernels = change.event = *event;
-  if (change.withoutOut) kernels.events &= ~OUT_EVENTS;
+  if (change.half == HALF_WITHOUT_OUT) kernels.events &= ~OUT_EVENTS;
+  if (change.half == HALF_NONE) {
+    int checked = check_instance(fd, target);
+    if (checked != 0) return (int)answer(checked);
+    acquire();
+    int changed = change_ours(fd, operation, &change);
+    release();
+    return (int)answer(changed);
+  }
   int result = real.epoll_ctl(fd, operation, target, &kernels);
   if (result != 0) return result;
   int saved = errno;
@@ -222,6 +302,28 @@ bool epoll_ready(struct Epoll *epoll) {
   return ready;
 }
 
+/*
+ * The same for a TCP socket. As in Linux an edge is a wake-up: whatever is true then is reported,
+ * whether it was before or not.
+ */
+static uint32_t stream_events(struct Member *member, bool peek) {
+  struct Endpoint *endpoint = member->endpoint;
+  uint32_t wanted = member->event.events;
+  uint64_t arrivals = region_socket(endpoint->index)->arrivals;
+  uint32_t bits = socket_ready(endpoint);
+  uint32_t events = bits & (wanted | EPOLLERR | EPOLLHUP);
+  if ((bits & EPOLLIN) != 0) events |= wanted & IN_EVENTS;
+  if ((bits & EPOLLOUT) != 0) events |= wanted & OUT_EVENTS;
+  bool room = (bits & EPOLLOUT) != 0 && endpoint->blockedSends != member->blockedSends;
+  bool edge = !member->reported || arrivals != member->arrivals || room;
+  if ((wanted & EPOLLET) != 0 && !edge) return 0;
+  if (peek || events == 0) return events;
+  member->reported = true;
+  member->arrivals = arrivals;
+  if ((bits & EPOLLOUT) != 0) member->blockedSends = endpoint->blockedSends;
+  return events;
+}
+
 /* What the stack has for a member now. Unless `peek`, it counts as reported. */
 static uint32_t member_events(struct Member *member, bool peek, unsigned depth) {
   struct Endpoint *endpoint = member->endpoint;
@@ -232,6 +334,7 @@ static uint32_t member_events(struct Member *member, bool peek, unsigned depth) 
     return ready ? wanted & IN_EVENTS : 0;
   }
   if (endpoint->index == 0) return 0;
+  if (endpoint->stream) return stream_events(member, peek);
   uint32_t bits = socket_ready(endpoint);
   uint32_t events = 0;
   bool edges = (wanted & EPOLLET) != 0;
@@ -267,7 +370,8 @@ static int scan(const struct EpollWaiting *waiting, struct Epoll *epoll, uint64_
     struct Member *member = &epoll->members[(start + n) % epoll->count];
     sync_kernel(waiting->fd, member);
     struct Endpoint *endpoint = member->endpoint;
-    if (endpoint != NULL && endpoint->index != 0 && socket_twin_worth(endpoint, now)) *ask = true;
+    bool twin = endpoint != NULL && endpoint->index != 0 && member->half != HALF_NONE;
+    if (twin && socket_twin_worth(endpoint, now)) *ask = true;
     if (found == waiting->room) continue;
     uint32_t events = member_events(member, false, 0);
     if (events == 0) continue;
@@ -276,7 +380,9 @@ static int scan(const struct EpollWaiting *waiting, struct Epoll *epoll, uint64_
     if ((member->event.events & EPOLLONESHOT) == 0) continue;
     /* Fired: the kernel's half must not fire as well. */
     struct epoll_event nothing = {EPOLLONESHOT, member->event.data};
-    real.epoll_ctl(waiting->fd, EPOLL_CTL_MOD, member->fd, &nothing);
+    if (member->half != HALF_NONE) {
+      real.epoll_ctl(waiting->fd, EPOLL_CTL_MOD, member->fd, &nothing);
+    }
     member->disarmed = true;
   }
   return found;
@@ -299,7 +405,9 @@ static int add_kernel(const struct EpollWaiting *waiting, struct Epoll *epoll, i
   for (uint32_t i = 0; more == 0 && waiting->room > found && i < epoll->count; i++) {
     struct Member *member = &epoll->members[i];
     bool levels = (member->event.events & (EPOLLET | EPOLLONESHOT)) == 0;
-    if (levels && (member->event.events & EPOLLIN) != 0 && is_accelerated(member)) {
+    bool twin = member->endpoint != NULL && member->half != HALF_NONE &&
+                socket_is_accelerated(member->endpoint);
+    if (levels && twin && (member->event.events & EPOLLIN) != 0) {
       socket_twin_empty(member->endpoint);
     }
   }

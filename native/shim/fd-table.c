@@ -16,11 +16,12 @@
 enum { ENDPOINTS_MAX = 1 << 16, PRIVATE_ROOM = 192, PRIVATE_CEILING = 4096 };
 
 uint8_t fd_state[FD_MAX];
-_Atomic uint32_t fd_accelerated;
 /* The Endpoint or Epoll of a descriptor, or the variable that holds a private one. */
 static void *fd_object[FD_MAX];
 static struct Endpoint endpoints[ENDPOINTS_MAX];
 static _Atomic uint32_t endpointsHigh;
+/* Where the search for a free one begins. */
+static _Atomic uint32_t endpointsNext;
 /* Above every descriptor in state SOCKET, EPOLL or PRIVATE. */
 static _Atomic int fdHigh;
 
@@ -50,7 +51,9 @@ struct Epoll *fd_epoll(int fd) {
 }
 
 struct Endpoint *endpoint_new(void) {
-  for (uint32_t slot = 0; slot < ENDPOINTS_MAX; slot++) {
+  uint32_t first = atomic_load(&endpointsNext);
+  for (uint32_t n = 0; n < ENDPOINTS_MAX; n++) {
+    uint32_t slot = (first + n) % ENDPOINTS_MAX;
     struct Endpoint *endpoint = &endpoints[slot];
     bool used = false;
     if (!atomic_compare_exchange_strong(&endpoint->used, &used, true)) continue;
@@ -59,6 +62,7 @@ struct Endpoint *endpoint_new(void) {
     endpoint->used = true;
     endpoint->generation = generation;
     endpoint->disabled = process.disabled;
+    atomic_store(&endpointsNext, slot + 1);
     uint32_t high = atomic_load(&endpointsHigh);
     while (high <= slot && !atomic_compare_exchange_weak(&endpointsHigh, &high, slot + 1)) continue;
     return endpoint;
@@ -71,6 +75,7 @@ static void endpoint_drop(struct Endpoint *endpoint) {
   endpoint->generation++;
   socket_last_close(endpoint);
   atomic_store(&endpoint->used, false);
+  atomic_store(&endpointsNext, (uint32_t)(endpoint - endpoints));
 }
 
 /* Before the kernel closes the descriptor, so that nothing is steered to a closed socket. */
@@ -92,7 +97,20 @@ void fd_set_endpoint(int fd, struct Endpoint *endpoint) {
   set(fd, FD_SOCKET, endpoint);
 }
 
+void fd_set_plain(int fd) {
+  if (fd < FD_MAX) fd_state[fd] = FD_PLAIN;
+}
+
 void fd_set_epoll(int fd, struct Epoll *epoll) { set(fd, FD_EPOLL, epoll); }
+
+int fd_of_epoll(const struct Epoll *epoll, int guess) {
+  if (fd_epoll(guess) == epoll) return guess;
+  int high = atomic_load(&fdHigh);
+  for (int fd = 0; fd < high; fd++) {
+    if (fd_epoll(fd) == epoll) return fd;
+  }
+  return -1;
+}
 
 /* `copy` has just become a duplicate of `fd`, whatever it was before. */
 static int duplicated(int fd, int copy) {
@@ -121,7 +139,8 @@ static void look(int fd) {
   }
   fd_state[fd] = FD_PLAIN;
   real.getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &bytes);
-  if (protocol != IPPROTO_UDP || domain != AF_INET || !process_join()) return;
+  bool known = protocol == IPPROTO_UDP || protocol == IPPROTO_TCP;
+  if (!known || domain != AF_INET || !process_join()) return;
   bytes = sizeof cookie;
   if (real.getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &bytes) != 0) return;
   if (!stack_lock()) return;
@@ -130,7 +149,10 @@ static void look(int fd) {
   struct Endpoint *endpoint = index > 0 ? endpoint_new() : NULL;
   if (endpoint == NULL) return;
   endpoint->shared = true;
-  socket_adopt(fd, endpoint, (uint32_t)index, cookie);
+  endpoint->stream = protocol == IPPROTO_TCP;
+  socket_adopt(endpoint, (uint32_t)index);
+  bool listens = region_socket((uint32_t)index)->state == SocketState_Bound;
+  if (!endpoint->stream || listens) socket_count_arrivals(fd, endpoint, cookie);
   fd_set_endpoint(fd, endpoint);
 }
 

@@ -24,6 +24,14 @@ struct Polling {
   uint64_t askedNanos;
 };
 
+/*
+ * A connection of the stack is hidden from the kernel, to which its socket is one that never
+ * connected: negative numbers are ignored. -1 stands for all those of the caller's.
+ */
+static int number_of(const struct pollfd *one) {
+  return one->fd < -1 ? (int)((unsigned)one->fd ^ (1u << 31)) : one->fd;
+}
+
 /* An accelerated socket whose readiness is the stack's and its twin's together. */
 static struct Endpoint *merged(int fd) {
   if ((unsigned)fd >= FD_MAX || fd_state[fd] != FD_SOCKET) return NULL;
@@ -31,12 +39,21 @@ static struct Endpoint *merged(int fd) {
   return endpoint != NULL && endpoint->index != 0 ? endpoint : NULL;
 }
 
+static void hide_connection(struct pollfd *one) {
+  int fd = number_of(one);
+  struct Endpoint *endpoint = merged(fd);
+  bool hidden = endpoint != NULL && socket_is_alone(endpoint);
+  one->fd = hidden ? (int)((unsigned)fd | 1u << 31) : fd;
+}
+
 static short stack_events(struct Endpoint *endpoint, short wanted) {
   uint32_t bits = socket_ready(endpoint);
   short events = 0;
   if ((bits & EPOLLIN) != 0) events |= POLLIN | POLLRDNORM;
   if ((bits & EPOLLOUT) != 0) events |= POLLOUT | POLLWRNORM;
-  return (short)((events & wanted) | ((bits & EPOLLERR) != 0 ? POLLERR : 0));
+  /* These have the same values. */
+  events |= (short)(bits & (EPOLLPRI | EPOLLRDHUP));
+  return (short)((events & wanted) | (short)(bits & (EPOLLERR | EPOLLHUP)));
 }
 
 /* Asks the kernel, in place. Writability of an accelerated socket is the stack's alone to say. */
@@ -45,7 +62,7 @@ static void ask_kernel(struct Polling *polling, uint64_t now) {
   short wanted[LOCAL_FDS];
   bool restore = count <= LOCAL_FDS;
   for (nfds_t i = 0; restore && i < count; i++) {
-    struct Endpoint *endpoint = merged(polling->fds[i].fd);
+    struct Endpoint *endpoint = merged(number_of(&polling->fds[i]));
     wanted[i] = polling->fds[i].events;
     if (endpoint == NULL || !socket_is_accelerated(endpoint)) continue;
     polling->fds[i].events = (short)(wanted[i] & ~OUT_EVENTS);
@@ -53,9 +70,9 @@ static void ask_kernel(struct Polling *polling, uint64_t now) {
   real.poll(polling->fds, count, 0);
   for (nfds_t i = 0; i < count; i++) {
     struct pollfd *one = &polling->fds[i];
-    struct Endpoint *endpoint = merged(one->fd);
+    struct Endpoint *endpoint = merged(number_of(one));
     if (restore) one->events = wanted[i];
-    if (endpoint == NULL) continue;
+    if (endpoint == NULL || one->fd < 0) continue;
     if ((one->revents & (POLLIN | POLLERR)) == 0 && (one->events & POLLIN) != 0) {
       socket_twin_empty(endpoint);
     }
@@ -72,18 +89,20 @@ static int try_poll(void *context, uint64_t now, bool askKernel) {
   bool ready = false;
   for (nfds_t i = 0; i < polling->count; i++) {
     struct pollfd *one = &polling->fds[i];
-    struct Endpoint *endpoint = merged(one->fd);
+    struct Endpoint *endpoint = merged(number_of(one));
     one->revents = 0;
     if (endpoint == NULL) continue;
+    if (endpoint->stream) hide_connection(one);
     if (stack_events(endpoint, one->events) != 0) ready = true;
-    if ((one->events & POLLIN) != 0 && socket_twin_worth(endpoint, now)) askKernel = true;
+    bool twin = one->fd >= 0 && (one->events & POLLIN) != 0;
+    if (twin && socket_twin_worth(endpoint, now)) askKernel = true;
   }
   uint64_t age = now - polling->askedNanos;
   if (askKernel || (polling->mixed && (ready || age > KERNEL_ASK_NANOS))) ask_kernel(polling, now);
   int count = 0;
   for (nfds_t i = 0; i < polling->count; i++) {
     struct pollfd *one = &polling->fds[i];
-    struct Endpoint *endpoint = merged(one->fd);
+    struct Endpoint *endpoint = merged(number_of(one));
     struct Epoll *epoll = fd_epoll(one->fd);
     if (endpoint != NULL) one->revents |= stack_events(endpoint, one->events);
     if (epoll != NULL && epoll_ready(epoll)) {
@@ -105,6 +124,7 @@ static int wait_for_fds(struct pollfd *fds, nfds_t count, uint64_t deadline,
                             .count = count,
                             .mask = mask};
   for (nfds_t i = 0; i < count; i++) {
+    if (fds[i].fd < 0) fds[i].fd = -1;
     struct Endpoint *endpoint = merged(fds[i].fd);
     if (endpoint != NULL) waiting.interest |= socket_interest(endpoint);
     else if (fds[i].fd >= 0) polling.mixed = true;
@@ -132,12 +152,6 @@ static struct pollfd *make_room(struct pollfd *local, nfds_t count) {
   return at == MAP_FAILED ? NULL : at;
 }
 
-static int answer(int result) {
-  if (result >= 0) return result;
-  errno = -result;
-  return -1;
-}
-
 int shim_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
                const sigset_t *mask) {
   uint64_t deadline;
@@ -146,12 +160,12 @@ int shim_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
   }
   struct pollfd local[LOCAL_FDS + WAIT_EXTRA_FDS];
   struct pollfd *copy = make_room(local, count);
-  if (copy == NULL) return answer(-ENOMEM);
+  if (copy == NULL) return (int)answer(-ENOMEM);
   memcpy(copy, fds, count * sizeof *fds);
   int result = wait_for_fds(copy, count, deadline, mask);
   for (nfds_t i = 0; result >= 0 && i < count; i++) fds[i].revents = copy[i].revents;
   if (copy != local) munmap(copy, room_bytes(count));
-  return answer(result);
+  return (int)answer(result);
 }
 
 int shim_poll(struct pollfd *fds, nfds_t count, int millis) {
@@ -220,7 +234,7 @@ static int fill_sets(const struct pollfd *fds, nfds_t found, fd_set *const *aske
   fd_mask *words[3];
   for (int i = 0; i < 3; i++) words[i] = (fd_mask *)asked[i];
   for (nfds_t n = 0; n < found; n++) {
-    int fd = fds[n].fd;
+    int fd = number_of(&fds[n]);
     for (int i = 0; i < 3; i++) {
       if (words[i] == NULL || (words[i][fd / NFDBITS] >> (fd % NFDBITS) & 1) == 0) continue;
       if ((fds[n].revents & sets[i].found) != 0) bits++;
@@ -249,7 +263,7 @@ int shim_pselect(int count, fd_set *in, fd_set *out, fd_set *except,
   if (LIKELY(!select_concerns_us(count, asked)) || !deadline_from(timeout, &deadline)) {
     return real.pselect(count, in, out, except, timeout, mask);
   }
-  return answer(select_ours(count, asked, deadline, mask));
+  return (int)answer(select_ours(count, asked, deadline, mask));
 }
 
 int shim_select(int count, fd_set *in, fd_set *out, fd_set *except, struct timeval *timeout) {
@@ -270,5 +284,5 @@ int shim_select(int count, fd_set *in, fd_set *out, fd_set *except, struct timev
     uint64_t left = deadline > now ? deadline - now : 0;
     *timeout = (struct timeval){(time_t)(left / 1000000000u), (long)(left % 1000000000u / 1000)};
   }
-  return answer(result);
+  return (int)answer(result);
 }

@@ -2,7 +2,7 @@
  * Receiving. A socket has two queues, the stack's and its kernel twin's; every call takes from
  * whichever has something, in turn when both have.
  */
-#include "shim.h"
+#include "stream.h"
 
 #include <limits.h>
 #include <sched.h>
@@ -213,6 +213,7 @@ static int try_receive_blocked(void *context, uint64_t now, bool askKernel) {
 
 static ssize_t receive_message(int fd, struct msghdr *message, int flags) {
   struct Endpoint *endpoint = fd_endpoint(fd);
+  if (endpoint->stream) return stream_receive(fd, endpoint, message, flags);
   struct Receiving receiving = {.endpoint = endpoint,
                                 .generation = endpoint->generation,
                                 .fd = fd,
@@ -246,12 +247,6 @@ static ssize_t receive_message(int fd, struct msghdr *message, int flags) {
   return receiving.result == -VIA_KERNEL ? receive_by_kernel(&receiving) : receiving.result;
 }
 
-static ssize_t answer(ssize_t result) {
-  if (LIKELY(result >= 0)) return result;
-  errno = (int)-result;
-  return -1;
-}
-
 ssize_t shim_recvfrom(int fd, void *data, size_t bytes, int flags, struct sockaddr *from,
                       socklen_t *fromBytes) {
   if (from != NULL && (is_nowhere(fromBytes) || *fromBytes > INT_MAX)) {
@@ -275,18 +270,20 @@ ssize_t shim_recvfrom_chk(int fd, void *data, size_t bytes, size_t room, int fla
 }
 
 ssize_t shim_recv(int fd, void *data, size_t bytes, int flags) {
+  struct Endpoint *endpoint = fd_endpoint(fd);
+  if (endpoint->stream) return answer(stream_receive_bytes(fd, endpoint, data, bytes, flags));
   return shim_recvfrom(fd, data, bytes, flags, NULL, NULL);
 }
 
 ssize_t shim_recv_chk(int fd, void *data, size_t bytes, size_t room, int flags) {
   if (bytes > room) __chk_fail();
-  return shim_recvfrom(fd, data, bytes, flags, NULL, NULL);
+  return shim_recv(fd, data, bytes, flags);
 }
 
 ssize_t shim_read(int fd, void *data, size_t bytes) {
   /* Unlike recv, a read of nothing takes nothing. */
   if (bytes == 0) return real.read(fd, data, 0);
-  return shim_recvfrom(fd, data, bytes, 0, NULL, NULL);
+  return shim_recv(fd, data, bytes, 0);
 }
 
 ssize_t shim_read_chk(int fd, void *data, size_t bytes, size_t room) {
@@ -299,6 +296,17 @@ ssize_t shim_readv(int fd, const struct iovec *vector, int count) {
   struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)vector,
                            .msg_iovlen = (size_t)count};
   return answer(receive_message(fd, &message, 0));
+}
+
+/* At the end, where a socket is: as readv. */
+ssize_t shim_preadv2(int fd, const struct iovec *vector, int count, off_t offset, int flags) {
+  bool plain = offset == -1 && (flags & ~(RWF_NOWAIT | RWF_HIPRI)) == 0;
+  if (!plain || count <= 0 || count > IOV_MAX || fd_endpoint(fd)->index == 0) {
+    return real.preadv2(fd, vector, count, offset, flags);
+  }
+  struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)vector,
+                           .msg_iovlen = (size_t)count};
+  return answer(receive_message(fd, &message, (flags & RWF_NOWAIT) != 0 ? MSG_DONTWAIT : 0));
 }
 
 ssize_t shim_recvmsg(int fd, struct msghdr *message, int flags) {

@@ -2,7 +2,7 @@
  * Sending. Every call becomes a msghdr; the stack takes what it can send, the kernel socket the
  * rest, including every call whose arguments are wrong: its errors are the right ones.
  */
-#include "shim.h"
+#include "stream.h"
 
 #include <limits.h>
 #include <string.h>
@@ -137,17 +137,12 @@ static ssize_t wait_for_room(struct Sending *sending) {
 /* Bytes sent, or -errno. */
 static ssize_t send_message(int fd, const struct msghdr *message, int flags) {
   struct Endpoint *endpoint = fd_endpoint(fd);
+  if (endpoint->stream) return stream_send(fd, endpoint, message, flags);
   struct Sending sending = {.endpoint = endpoint, .fd = fd, .message = message, .flags = flags};
   bool hasName = message->msg_name != NULL && message->msg_namelen >= sizeof(struct sockaddr_in);
   if (endpoint->index == 0 && !endpoint->released && hasName) socket_autobind(fd, endpoint);
   if (!socket_is_accelerated(endpoint) || !is_for_stack(&sending)) return send_by_kernel(&sending);
   return LIKELY(attempt(&sending, false)) ? sending.result : wait_for_room(&sending);
-}
-
-static ssize_t answer(ssize_t result) {
-  if (LIKELY(result >= 0)) return result;
-  errno = (int)-result;
-  return -1;
 }
 
 static ssize_t send_one(int fd, const void *data, size_t bytes, int flags,
@@ -161,6 +156,8 @@ static ssize_t send_one(int fd, const void *data, size_t bytes, int flags,
 }
 
 ssize_t shim_send(int fd, const void *data, size_t bytes, int flags) {
+  struct Endpoint *endpoint = fd_endpoint(fd);
+  if (endpoint->stream) return answer(stream_send_bytes(fd, endpoint, data, bytes, flags));
   return send_one(fd, data, bytes, flags, NULL, 0);
 }
 
@@ -174,6 +171,8 @@ ssize_t shim_sendto(int fd, const void *data, size_t bytes, int flags, const str
 }
 
 ssize_t shim_write(int fd, const void *data, size_t bytes) {
+  struct Endpoint *endpoint = fd_endpoint(fd);
+  if (endpoint->stream) return answer(stream_send_bytes(fd, endpoint, data, bytes, 0));
   return send_one(fd, data, bytes, 0, NULL, 0);
 }
 
@@ -182,6 +181,17 @@ ssize_t shim_writev(int fd, const struct iovec *vector, int count) {
   struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)vector,
                            .msg_iovlen = (size_t)count};
   return answer(send_message(fd, &message, 0));
+}
+
+/* At the end, where a socket is: as writev. */
+ssize_t shim_pwritev2(int fd, const struct iovec *vector, int count, off_t offset, int flags) {
+  bool plain = offset == -1 && (flags & ~(RWF_NOWAIT | RWF_HIPRI)) == 0;
+  if (!plain || count < 0 || count > IOV_MAX || fd_endpoint(fd)->index == 0) {
+    return real.pwritev2(fd, vector, count, offset, flags);
+  }
+  struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)vector,
+                           .msg_iovlen = (size_t)count};
+  return answer(send_message(fd, &message, (flags & RWF_NOWAIT) != 0 ? MSG_DONTWAIT : 0));
 }
 
 ssize_t shim_sendmsg(int fd, const struct msghdr *message, int flags) {

@@ -57,7 +57,7 @@ enum FdState {
   /* Never looked at: inherited by exec, or opened by a call that we do not see. */
   FD_UNKNOWN,
   FD_PLAIN,
-  /* A UDP socket of this process, accelerated or to be (struct Endpoint). */
+  /* A UDP or TCP socket of this process, accelerated or to be (struct Endpoint). */
   FD_SOCKET,
   /* An epoll instance with such sockets in it (struct Epoll). */
   FD_EPOLL,
@@ -102,6 +102,19 @@ struct Endpoint {
   /* SO_EXA_NO_ACCEL, or EXASOCK_DEFAULT_DISABLE. */
   bool disabled;
   bool disabledByProgram;
+  /* O_NONBLOCK. */
+  bool nonblocking;
+  /* TCP. The stack has it (index is not 0) while it listens or is connected. */
+  bool stream;
+  /* connect(2) has begun, and has not told yet how it went. */
+  bool connecting;
+  /* The kernel socket has a port: the program's choice, or ours for a connection. */
+  bool bound;
+  bool autobound;
+  /* What the program set, one bit for each of the options of stream-options.c. */
+  uint64_t optionsSet;
+  /* Entries in epoll instances. */
+  _Atomic uint32_t memberships;
 };
 
 static inline bool fd_is_plain(int fd) {
@@ -120,11 +133,15 @@ static inline bool is_nowhere(const void *pointer) {
 bool fd_is(int *fd, enum FdState wanted);
 /* The endpoint behind a descriptor in state FD_SOCKET. */
 struct Endpoint *fd_endpoint(int fd);
+/* What is behind a number that the kernel just gave out. */
+void fd_set_plain(int fd);
+struct Epoll *fd_epoll(int fd);
+/* A descriptor that refers to this epoll instance, or -1. */
+int fd_of_epoll(const struct Epoll *epoll, int guess);
 /* The same for any descriptor; NULL if it has none. */
 struct Endpoint *fd_socket(int fd);
 /* Forgets that a descriptor is ours. */
 void fd_make_plain(int fd);
-struct Epoll *fd_epoll(int fd);
 /* The same, after a look at descriptors that are unknown yet. Both NULL: libc's business. */
 static inline bool fd_is_ours(int fd) {
   return UNLIKELY(!fd_is_plain(fd)) && fd_is(&fd, FD_PLAIN);
@@ -145,8 +162,6 @@ bool fd_make_private(int *variable);
 /* Closes it, if there is one, and sets the variable to -1. */
 void fd_close_private(int *variable);
 void fd_close_all_private(void);
-/* Endpoints that are accelerated in this process: 0 lets poll and select pass straight through. */
-extern _Atomic uint32_t fd_accelerated;
 
 /* --- This process and its connection to exasockd (join.c, process.c) --- */
 
@@ -235,7 +250,11 @@ void signals_wrap(void);
 bool stack_lock(void);
 bool stack_trylock(void);
 void stack_unlock(void);
-/* Lets the stack look at its rings if there is something in them. */
+/* Whether the stack's poll() would find a packet, or a timer that is due. */
+static inline bool stack_has_work(uint64_t now) {
+  return w2c_stack_hasWork(stack) != 0 || core_header()->nextTimerNanos <= now;
+}
+/* Lets it look if so. */
 void stack_pump(uint64_t now);
 
 static inline void *region_at(uint32_t offset) { return core_at(offset); }
@@ -290,12 +309,25 @@ uint64_t deadline_after(uint64_t nanos);
 /* From a timeout argument: FOREVER for NULL; false if it is not valid. */
 bool deadline_from(const struct timespec *timeout, uint64_t *deadline);
 
+/* From a handler's result, which is -errno when it failed. */
+static inline long answer(long result) {
+  if (LIKELY(result >= 0)) return result;
+  errno = (int)-result;
+  return -1;
+}
+
 /* --- Sockets (socket.c, send.c, recv.c, poll.c, epoll.c) --- */
 
 /* Accelerates the bound (or connected) kernel socket if that is possible; says why not. */
 bool socket_accelerate(int fd, struct Endpoint *endpoint);
 /* Attaches this process to a socket that is in the region already. */
-void socket_adopt(int fd, struct Endpoint *endpoint, uint32_t index, uint64_t cookie);
+void socket_adopt(struct Endpoint *endpoint, uint32_t index);
+/* Looks from now on at the counter of what reaches the kernel socket. */
+void socket_count_arrivals(int fd, struct Endpoint *endpoint, uint64_t cookie);
+/* This process has nothing in the region for it any more. */
+void socket_abandon(struct Endpoint *endpoint);
+/* SO_COOKIE, or 0. */
+uint64_t socket_cookie(int fd);
 /* Hands the socket to the kernel; `why` is for EXASOCK_DEBUG. */
 void socket_release(int fd, struct Endpoint *endpoint, const char *why);
 /* Notes that other processes may hold the socket from now on. */
@@ -309,11 +341,13 @@ static inline bool socket_is_accelerated(const struct Endpoint *endpoint) {
   return endpoint->index != 0 && !endpoint->released && !process.orphaned;
 }
 bool socket_is_nonblocking(int fd, const struct Endpoint *endpoint);
-/* The stack's readiness bits: EPOLLIN, EPOLLOUT, EPOLLERR. */
+/* The stack's readiness bits, as those of epoll. */
 uint32_t socket_ready(struct Endpoint *endpoint);
 /* True when asking the kernel socket for datagrams may be worth a system call. */
 bool socket_twin_worth(struct Endpoint *endpoint, uint64_t now);
 void socket_twin_empty(struct Endpoint *endpoint);
+/* True for a connection of the stack: its kernel socket must not be asked for readiness. */
+bool socket_is_alone(struct Endpoint *endpoint);
 static inline uint64_t socket_interest(const struct Endpoint *endpoint) {
   return 1ull << (endpoint->index & 63);
 }
@@ -321,7 +355,9 @@ static inline uint64_t socket_interest(const struct Endpoint *endpoint) {
 /* True if an epoll instance has an accelerated member that is ready; for poll() on it. */
 bool epoll_ready(struct Epoll *epoll);
 /* Removes a socket whose last descriptor is being closed from every epoll instance. */
-void epoll_forget(const struct Endpoint *endpoint);
+void epoll_forget(struct Endpoint *endpoint);
+/* The socket became the stack's or the kernel's: its entries in epoll instances follow. */
+void epoll_follow(struct Endpoint *endpoint);
 void epoll_reference(struct Epoll *epoll);
 void epoll_drop(struct Epoll *epoll);
 void epoll_after_fork(void);

@@ -2,7 +2,7 @@
  * A socket's way into the stack, and what is mirrored there: addresses and options. The kernel
  * socket, its twin, is always asked first, and its answer is the program's.
  */
-#include "shim.h"
+#include "stream.h"
 
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -122,6 +122,7 @@ static void mirror(int fd, const struct Endpoint *endpoint, const struct Option 
 }
 
 void socket_set_nonblocking(struct Endpoint *endpoint, bool on) {
+  endpoint->nonblocking = on;
   if (!socket_is_accelerated(endpoint) || !process_usable() || !stack_lock()) return;
   w2c_stack_socketSetOption(stack, endpoint->index, SocketOption_NonBlocking, on);
   stack_unlock();
@@ -135,12 +136,28 @@ void socket_share(struct Endpoint *endpoint) {
 }
 
 bool socket_is_nonblocking(int fd, const struct Endpoint *endpoint) {
+  if (endpoint->index == 0 && endpoint->stream) return endpoint->nonblocking;
   if (endpoint->index == 0) return (real.fcntl(fd, F_GETFL, NULL) & O_NONBLOCK) != 0;
   return (region_socket(endpoint->index)->flags & SocketFlag_NonBlocking) != 0;
 }
 
+static uint32_t stream_ready(struct Endpoint *endpoint) {
+  enum StreamKind kind = stream_kind(endpoint);
+  if (kind == STREAM_KERNEL) return 0;
+  if (LIKELY(kind != STREAM_LOST)) return w2c_stack_socketReadiness(stack, endpoint->index);
+  uint32_t error = endpoint->released ? 0 : EPOLLERR;
+  return error | EPOLLIN | EPOLLOUT | EPOLLHUP | EPOLLRDHUP;
+}
+
+bool socket_is_alone(struct Endpoint *endpoint) {
+  if (!endpoint->stream || endpoint->index == 0) return false;
+  enum StreamKind kind = stream_kind(endpoint);
+  return kind == STREAM_CONNECTION || kind == STREAM_LOST;
+}
+
 uint32_t socket_ready(struct Endpoint *endpoint) {
   if (endpoint->index == 0) return 0;
+  if (endpoint->stream) return stream_ready(endpoint);
   const struct Socket *socket = region_socket(endpoint->index);
   if (socket->sequence != endpoint->sequence) return 0;
   /* Another process may have handed it over. */
@@ -174,8 +191,23 @@ void socket_twin_empty(struct Endpoint *endpoint) {
   if (now >= endpoint->twinHotUntil) endpoint->twinMaybe = false;
 }
 
-void socket_adopt(int fd, struct Endpoint *endpoint, uint32_t index, uint64_t cookie) {
+uint64_t socket_cookie(int fd) {
+  uint64_t cookie = 0;
+  socklen_t bytes = sizeof cookie;
+  return real.getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &bytes) == 0 ? cookie : 0;
+}
+
+void socket_adopt(struct Endpoint *endpoint, uint32_t index) {
   endpoint->sequence = region_socket(index)->sequence;
+  endpoint->released = region_socket(index)->state == SocketState_Kernel;
+  endpoint->index = index;
+}
+
+void socket_abandon(struct Endpoint *endpoint) {
+  endpoint->index = 0;
+}
+
+void socket_count_arrivals(int fd, struct Endpoint *endpoint, uint64_t cookie) {
   endpoint->arrivalsOffset =
       ARRIVALS_OFFSET + (uint32_t)(cookie & (ARRIVAL_COUNTERS - 1)) * (uint32_t)sizeof(uint64_t);
   endpoint->arrivalsSeen = arrivals(endpoint);
@@ -183,9 +215,6 @@ void socket_adopt(int fd, struct Endpoint *endpoint, uint32_t index, uint64_t co
                                       sizeof process.arrivalsProgram) == 0;
   /* What arrived before the counter was attached. */
   endpoint->twinMaybe = true;
-  endpoint->released = region_socket(index)->state == SocketState_Kernel;
-  endpoint->index = index;
-  atomic_fetch_add(&fd_accelerated, 1);
 }
 
 static uint64_t mapped(struct in_addr address) {
@@ -194,13 +223,13 @@ static uint64_t mapped(struct in_addr address) {
 
 static bool has_peer(int fd, struct sockaddr_in *peer) {
   socklen_t bytes = sizeof *peer;
-  return getpeername(fd, (struct sockaddr *)peer, &bytes) == 0;
+  return real.getpeername(fd, (struct sockaddr *)peer, &bytes) == 0;
 }
 
 /* The kernel socket's address. NULL, or why the stack has no use for it. */
 static const char *local_address(int fd, struct sockaddr_in *local) {
   socklen_t bytes = sizeof *local;
-  if (getsockname(fd, (struct sockaddr *)local, &bytes) != 0) return "it has no address";
+  if (real.getsockname(fd, (struct sockaddr *)local, &bytes) != 0) return "it has no address";
   uint32_t address = ntohl(local->sin_addr.s_addr);
   if (address >> 24 == 127) return "bound to loopback";
   return address >> 28 >= 14 ? "bound to a multicast or broadcast address" : NULL;
@@ -243,19 +272,19 @@ static const char *place(int fd, uint32_t index) {
 }
 
 static const char *enter_stack(int fd, struct Endpoint *endpoint) {
-  uint64_t cookie = 0;
-  socklen_t bytes = sizeof cookie;
   struct sockaddr_in local;
   if (endpoint->disabled) return "acceleration is switched off for it";
   const char *why = local_address(fd, &local);
   if (why != NULL) return why;
   if (!process_join() || !process_usable()) return "no stack to join";
-  if (real.getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &bytes) != 0) return "it has no cookie";
+  uint64_t cookie = socket_cookie(fd);
+  if (cookie == 0) return "it has no cookie";
   if (!stack_lock()) return "exasockd is gone";
   int index = (int)w2c_stack_socketCreate(stack, cookie, IPPROTO_UDP, process.client);
   stack_unlock();
   if (index <= 0) return "the stack has no socket left";
-  socket_adopt(fd, endpoint, (uint32_t)index, cookie);
+  socket_adopt(endpoint, (uint32_t)index);
+  socket_count_arrivals(fd, endpoint, cookie);
   for (unsigned i = 0; i < OPTIONS; i++) mirror(fd, endpoint, &options[i]);
   socket_set_nonblocking(endpoint, (real.fcntl(fd, F_GETFL, NULL) & O_NONBLOCK) != 0);
   if (endpoint->shared) socket_share(endpoint);
@@ -281,7 +310,7 @@ bool socket_accelerate(int fd, struct Endpoint *endpoint) {
 }
 
 void socket_release(int fd, struct Endpoint *endpoint, const char *why) {
-  if (endpoint->released) return;
+  if (endpoint->released || (endpoint->stream && endpoint->index != 0)) return;
   if (process.debug) say("fd %d stays on the kernel: %s", fd, why);
   if (endpoint->index == 0) {
     endpoint->disabled = true;
@@ -295,11 +324,14 @@ void socket_release(int fd, struct Endpoint *endpoint, const char *why) {
 }
 
 void socket_last_close(struct Endpoint *endpoint) {
-  if (endpoint->index == 0) return;
   epoll_forget(endpoint);
-  atomic_fetch_sub(&fd_accelerated, 1);
+  if (endpoint->index == 0) return;
+  if (endpoint->stream) {
+    stream_last_close(endpoint);
+    return;
+  }
   uint32_t index = endpoint->index;
-  endpoint->index = 0;
+  socket_abandon(endpoint);
   if (endpoint->shared || !process_usable() || !stack_lock()) return;
   if (region_socket(index)->sequence == endpoint->sequence) w2c_stack_socketDestroy(stack, index);
   stack_unlock();
@@ -307,10 +339,17 @@ void socket_last_close(struct Endpoint *endpoint) {
 
 int shim_socket(int domain, int type, int protocol) {
   int fd = real.socket(domain, type, protocol);
-  if (fd < 0 || domain != AF_INET || (type & 0xf) != SOCK_DGRAM || fd >= FD_MAX) return fd;
-  if ((protocol != 0 && protocol != IPPROTO_UDP) || self.resolving != 0 || fd_borrowed()) return fd;
+  if (fd < 0 || domain != AF_INET || fd >= FD_MAX) return fd;
+  bool stream = (type & 0xf) == SOCK_STREAM;
+  if (!stream && (type & 0xf) != SOCK_DGRAM) return fd;
+  bool known = protocol == 0 || protocol == (stream ? IPPROTO_TCP : IPPROTO_UDP);
+  if (!known || self.resolving != 0 || fd_borrowed()) return fd;
   struct Endpoint *endpoint = endpoint_new();
-  if (endpoint != NULL) fd_set_endpoint(fd, endpoint);
+  if (endpoint != NULL) {
+    endpoint->stream = stream;
+    endpoint->nonblocking = (type & SOCK_NONBLOCK) != 0;
+    fd_set_endpoint(fd, endpoint);
+  }
   trace_result("socket", fd, 0);
   return fd;
 }
@@ -331,8 +370,11 @@ static int follow(int fd, struct Endpoint *endpoint) {
 }
 
 int shim_bind(int fd, const struct sockaddr *address, socklen_t bytes) {
+  struct Endpoint *endpoint = fd_endpoint(fd);
   int result = real.bind(fd, address, bytes);
-  return result == 0 ? follow(fd, fd_endpoint(fd)) : result;
+  if (result != 0) return result;
+  endpoint->bound = true;
+  return endpoint->stream ? 0 : follow(fd, endpoint);
 }
 
 void socket_autobind(int fd, struct Endpoint *endpoint) {
@@ -344,13 +386,14 @@ void socket_autobind(int fd, struct Endpoint *endpoint) {
 
 int shim_connect(int fd, const struct sockaddr *address, socklen_t bytes) {
   struct Endpoint *endpoint = fd_endpoint(fd);
+  if (endpoint->stream) return (int)answer(stream_connect(fd, endpoint, address, bytes));
   int result = real.connect(fd, address, bytes);
   if (result != 0) return result;
   bool dissolves = address->sa_family == AF_UNSPEC;
   if (dissolves && !socket_is_accelerated(endpoint)) return 0;
   struct sockaddr_in local = {0};
   socklen_t room = sizeof local;
-  getsockname(fd, (struct sockaddr *)&local, &room);
+  real.getsockname(fd, (struct sockaddr *)&local, &room);
   if (local.sin_port != 0) return follow(fd, endpoint);
   /* A port that connect had chosen is free again: the socket is as new. */
   if (endpoint->shared) socket_release(fd, endpoint, "disconnected");
@@ -359,8 +402,10 @@ int shim_connect(int fd, const struct sockaddr *address, socklen_t bytes) {
 }
 
 int shim_shutdown(int fd, int how) {
+  struct Endpoint *endpoint = fd_endpoint(fd);
+  if (endpoint->stream) return stream_shutdown(fd, endpoint, how);
   int result = real.shutdown(fd, how);
-  if (result == 0) socket_release(fd, fd_endpoint(fd), "shut down");
+  if (result == 0) socket_release(fd, endpoint, "shut down");
   return result;
 }
 
@@ -388,11 +433,12 @@ int shim_setsockopt(int fd, int level, int name, const void *value, socklen_t by
   struct Endpoint *endpoint = fd_endpoint(fd);
   if (level == SOL_EXASOCK) return set_exasock(fd, endpoint, name, value, bytes);
   bool isFilter = level == SOL_SOCKET && (name == SO_DETACH_FILTER || name == SO_DETACH_BPF);
-  if (isFilter && socket_is_accelerated(endpoint)) {
+  if (isFilter && socket_is_accelerated(endpoint) && !socket_is_alone(endpoint)) {
     /* The only filter there is ours. */
     errno = ENOENT;
     return -1;
   }
+  if (endpoint->stream) return stream_setsockopt(fd, endpoint, level, name, value, bytes);
   int result = real.setsockopt(fd, level, name, value, bytes);
   const struct Option *option = find_option(level, name);
   if (result != 0 || option == NULL || endpoint->released) return result;
@@ -425,6 +471,7 @@ int shim_getsockopt(int fd, int level, int name, void *value, socklen_t *bytes) 
     *bytes = sizeof(int);
     return 0;
   }
+  if (endpoint->stream) return stream_getsockopt(fd, endpoint, level, name, value, bytes);
   int result = real.getsockopt(fd, level, name, value, bytes);
   if (result != 0 || level != SOL_SOCKET || name != SO_ERROR || *bytes < sizeof(int)) return result;
   if (*(int *)value == 0 && (socket_ready(endpoint) & EPOLLERR) != 0 && stack_lock()) {
@@ -436,6 +483,7 @@ int shim_getsockopt(int fd, int level, int name, void *value, socklen_t *bytes) 
 
 int shim_ioctl(int fd, unsigned long request, void *argument) {
   struct Endpoint *endpoint = fd_endpoint(fd);
+  if (endpoint->stream) return stream_ioctl(fd, endpoint, request, argument);
   if (request == FIONREAD && (socket_ready(endpoint) & EPOLLIN) != 0 && stack_lock()) {
     uint32_t at = w2c_stack_udpPeek(stack, endpoint->index);
     if (at != 0) *(int *)argument = ((struct FrameMeta *)region_at(at))->payloadBytes;

@@ -48,7 +48,7 @@ bool deadline_from(const struct timespec *timeout, uint64_t *deadline) {
 }
 
 void stack_pump(uint64_t now) {
-  if (!process_usable() || !w2c_stack_hasWork(stack) || !stack_trylock()) return;
+  if (!process_usable() || !stack_has_work(now) || !stack_trylock()) return;
   w2c_stack_poll(stack, now, POLL_BUDGET);
   stack_unlock();
 }
@@ -151,8 +151,11 @@ static bool become_waiter(void) {
   return false;
 }
 
-/* Arms this thread's doorbell and adds what it has to sleep on. Returns how many descriptors. */
-static nfds_t arm(struct Waiting *waiting) {
+/*
+ * Arms this thread's doorbell and adds what it has to sleep on. Returns how many descriptors. The
+ * leader sleeps no longer than to the stack's next timer.
+ */
+static nfds_t arm(struct Waiting *waiting, uint64_t *until) {
   struct pollfd *more = &waiting->fds[waiting->count];
   if (!stack_lock()) return 0;
   bool leads = w2c_stack_waiterArm(stack, self.waiter, waiting->interest) != 0;
@@ -161,6 +164,7 @@ static nfds_t arm(struct Waiting *waiting) {
   nfds_t count = 0;
   more[count++] = (struct pollfd){.fd = self.doorbell, .events = POLLIN};
   more[count++] = (struct pollfd){.fd = process.control, .events = POLLIN};
+  if (leads && core_header()->nextTimerNanos < *until) *until = core_header()->nextTimerNanos;
   for (uint32_t queue = 0; leads && queue < MAX_QUEUES; queue++) {
     int fd = process.wires.xsk[queue];
     if (fd >= 0) more[count++] = (struct pollfd){.fd = fd, .events = POLLIN};
@@ -185,14 +189,14 @@ static int sleep_in_kernel(struct pollfd *fds, nfds_t count, uint64_t deadline) 
 /* One sleep. Non-zero as `ready` says; 0 when it is time to look again. */
 static int sleep_once(struct Waiting *waiting, bool *interrupted) {
   bool usable = process_usable() && become_waiter();
-  nfds_t extra = usable ? arm(waiting) : 0;
+  uint64_t until = waiting->deadline;
+  nfds_t extra = usable ? arm(waiting, &until) : 0;
   /* What came between the last look and the arming rang no doorbell. */
   int done = waiting->ready(waiting->context, now_nanos(), true);
   if (done != 0) {
     wait_disarm();
     return done;
   }
-  uint64_t until = waiting->deadline;
   if (extra == 0 && process_usable()) {
     /* Nobody can wake this thread: it has to look itself. */
     uint64_t soon = deadline_after(SLOW_CHECK_NANOS);
@@ -249,6 +253,8 @@ static int wait_loop(struct Waiting *waiting, unsigned interrupts, unsigned rest
     if (done != 0) return done;
     now = now_nanos();
     ask = true;
+    /* A timer may be what ended the sleep. */
+    stack_pump(now);
   }
 }
 

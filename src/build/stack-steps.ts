@@ -5,7 +5,7 @@ import { mkdirSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { compileStack } from "./asc.ts";
 import { describeStack } from "./describe.ts";
-import { emitC } from "./emit-c.ts";
+import { emitC, emitExports } from "./emit-c.ts";
 import { emitTs } from "./emit-ts.ts";
 import { BuildError } from "./errors.ts";
 import { findBreaches } from "./gate.ts";
@@ -17,6 +17,7 @@ import { blankForceReads, translateToC } from "./wasm2c.ts";
 const WASM = fromRoot("build/stack.wasm");
 const ABI = fromRoot("build/gen/abi.json");
 const LAYOUT_H = fromRoot("build/gen/layout.h");
+const EXPORTS_DEF = fromRoot("build/gen/exports.def");
 const LAYOUT_TS = fromRoot("build/gen/layout.ts");
 const HASH_H = fromRoot("build/gen/build-hash.h");
 const HASH_TS = fromRoot("build/gen/build-hash.ts");
@@ -85,7 +86,7 @@ function abiStep(): Step {
     name: "layout",
     after: ["stack.wasm"],
     inputs: [WASM, ...stackFiles().map((file) => fromRoot("stack", file))],
-    outputs: [ABI, LAYOUT_H, LAYOUT_TS],
+    outputs: [ABI, LAYOUT_H, EXPORTS_DEF, LAYOUT_TS],
     settings: "",
     async run() {
       const abi = await describeStack(stackFiles(), readFileSync(WASM));
@@ -93,6 +94,7 @@ function abiStep(): Step {
         typeof value === "bigint" ? value.toString() : value;
       writeAtomically(ABI, JSON.stringify(abi, replace, 1));
       writeAtomically(LAYOUT_H, emitC(abi));
+      writeAtomically(EXPORTS_DEF, emitExports(abi));
       writeAtomically(LAYOUT_TS, emitTs(abi));
       return [];
     },

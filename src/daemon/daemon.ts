@@ -194,9 +194,11 @@ export class Daemon {
     this.#destinations.confirmStale();
     if (this.#rounds % RECONCILE_ROUNDS === 0) this.#sockets.reconcile();
     if (this.#rounds % RETRY_ROUNDS === 0) this.#interfaces.retryFailed();
+    this.#sockets.releasePorts();
     const idleMillis = performance.now() - this.#idleSinceMillis;
     const { idleSeconds } = this.#options;
-    if (this.#clients.size > 0 || idleSeconds === 0 || idleMillis < idleSeconds * 1000) return;
+    if (this.#clients.size > 0 || this.#pump.hasTimers) return;
+    if (idleSeconds === 0 || idleMillis < idleSeconds * 1000) return;
     void this.stop(`no program for ${idleSeconds} s`);
   }
 
@@ -265,6 +267,8 @@ export class Daemon {
     this.#stopping = true;
     this.#log.info({ reason }, "exasockd stops");
     clearInterval(this.#housekeeping);
+    // Nobody finishes them now, and their peers should not wait for that.
+    this.#region.stack.tcpResetAll(process.hrtime.bigint());
     this.#pump.close();
     this.#mirror.close();
     await this.#interfaces.close();

@@ -19,6 +19,7 @@ import {
   encodeRouteGet,
   IFF_UP,
   type Neighbor,
+  NUD_FAILED,
   NUD_STALE,
   type Route,
 } from "./netlink/route.ts";
@@ -172,6 +173,9 @@ export class Destinations {
     const usable = isUsableNeighbor(neighbor);
     const mac = usable ? macWordsOf(neighbor.mac) : { low: 0, high: 0 };
     this.#region.stack.neighborSet(hop.slot, hi, lo, mac.low, mac.high, usable ? 1 : 0);
+    if ((neighbor.state & NUD_FAILED) === 0) return;
+    // Connections that wait for it are told that there is no way to their host.
+    this.#region.stack.neighborFailed(hop.slot, hi, lo);
   }
 
   /** News about a neighbour; those that the stack does not use are nobody's business. */

@@ -10,30 +10,8 @@ import { BUILD_FOLDER } from "../cli/native.ts";
 /** A descriptor being watched; opaque. */
 export type Watch = { readonly watch: unique symbol };
 
-/** The stack's exports that exasockd calls; each takes and releases the region's lock. */
-export type StackCalls = Pick<
-  StackExports,
-  | "regionBytes"
-  | "regionFormat"
-  | "clientAdd"
-  | "clientRemove"
-  | "interfaceAdd"
-  | "interfaceUpdate"
-  | "interfaceRemove"
-  | "queueAdd"
-  | "queueRing"
-  | "queueStart"
-  | "queueStop"
-  | "addressAdd"
-  | "addressRemove"
-  | "destinationNextRequest"
-  | "destinationResolve"
-  | "destinationReject"
-  | "neighborSet"
-  | "destinationsFlush"
-  | "poll"
-  | "hasWork"
-> & {
+/** The stack's exports; each takes and releases the region's lock. */
+export type StackCalls = StackExports & {
   /** Destroys the socket with this SO_COOKIE, if there is one; 1 if so. */
   socketForget(cookie: bigint): number;
 };

@@ -6,6 +6,9 @@ import { native, type Watch, watch } from "./native.ts";
 import type { Region } from "./region.ts";
 
 const TICK_MILLIS = 10;
+/** A timer that is so much overdue is nobody's: whoever sleeps as leader does not know of it. */
+const OVERDUE_NANOS = 5_000_000n;
+const NEVER = 0xffffffffffffffffn;
 /** A leader that left work lying (stopped, or starved of CPU) is not relied on for so long. */
 const DISTRUST_TICKS = 100;
 
@@ -19,6 +22,8 @@ export class Pump {
   #epoch = 0;
   /** Calls of poll() by ourselves since then. */
   #ownPolls = 0;
+  /** There are programs. */
+  #active = false;
   /** Whether there was work to do at the last tick. */
   #hadWork = false;
   /** Ticks for which no leader is relied on. */
@@ -37,10 +42,15 @@ export class Pump {
     if (this.#timer === undefined) this.#setWatching(false);
   }
 
-  /** Pumps while there are programs: without them nothing is steered to the stack. */
+  /**
+   * Pumps while there are programs, and until the connections that they left are over: without
+   * either nothing is steered to the stack.
+   */
   setActive(active: boolean): void {
-    if (active === (this.#timer !== undefined)) return;
-    if (active) {
+    this.#active = active;
+    const needed = active || this.hasTimers;
+    if (needed === (this.#timer !== undefined)) return;
+    if (needed) {
       this.#timer = setInterval(() => this.#tick(), TICK_MILLIS);
       this.#epoch = this.#region.header.pollEpoch;
       this.#ownPolls = 0;
@@ -52,9 +62,18 @@ export class Pump {
     }
   }
 
-  /** Handles what the rings hold. */
+  /** A timer of a connection runs. */
+  get hasTimers(): boolean {
+    return this.#region.header.nextTimerNanos !== NEVER;
+  }
+
+  #isDue(afterNanos: bigint): boolean {
+    return this.#region.header.nextTimerNanos < process.hrtime.bigint() - afterNanos;
+  }
+
+  /** Handles what the rings hold, and timers. */
   pump(): void {
-    if (this.#region.stack.hasWork() === 0) return;
+    if (this.#region.stack.hasWork() === 0 && !this.#isDue(0n)) return;
     this.#ownPolls += this.#region.pump();
   }
 
@@ -76,8 +95,9 @@ export class Pump {
     const served = others || (this.#region.hasLeader && this.#distrust === 0);
     this.#hadWork = work && served;
     this.#setWatching(!served);
-    if (served) return;
+    if (served && !this.#isDue(OVERDUE_NANOS)) return;
     this.pump();
+    if (!this.#active) this.setActive(false);
     this.#epoch = header.pollEpoch;
     this.#ownPolls = 0;
   }

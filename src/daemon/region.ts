@@ -1,5 +1,6 @@
 // The shared region as exasockd holds it: memory, the stack's calls, BPF maps laid over it.
 
+import { randomBytes } from "node:crypto";
 import { BUILD_HASH, BUILD_HASH_TEXT } from "../../build/gen/build-hash.ts";
 import {
   ARRIVAL_COUNTERS,
@@ -65,6 +66,8 @@ export class Region {
     const { frameBytes, frameCount } = pool;
     const formatted = this.stack.regionFormat(size, frameBytes, frameCount, BUILD_HASH);
     check(formatted, "formatting the region");
+    const secret = randomBytes(16);
+    this.stack.regionSeed(secret.readBigUInt64LE(0), secret.readBigUInt64LE(8));
     this.steeringFd = check(
       native().bpfMapCreate("steering", STEERING_BUCKET_KEYS * 8, STEERING_BUCKETS),
       "BPF map",

@@ -1,9 +1,29 @@
-// Removes sockets from the region whose kernel twin is gone, for whichever reason: the kernel says
-// so when it destroys one, and is asked now and then in case that was missed.
+// Ends sockets of the region whose kernel twin is gone, for whichever reason: the kernel says so
+// when it destroys one, and is asked now and then in case that was missed. A TCP connection goes on
+// without its program, as long as it takes to deliver what close(2) promised.
 
-import { MAX_SOCKETS, SOCKETS_OFFSET, SocketState, SocketView } from "../../build/gen/layout.ts";
+import {
+  ADDRESS_BYTES,
+  ADDRESSES_OFFSET,
+  HostAddressView,
+  MAX_ADDRESSES,
+  MAX_SOCKETS,
+  SOCKETS_OFFSET,
+  SocketState,
+  SocketView,
+} from "../../build/gen/layout.ts";
+import { ipv4BytesOf, stackAddressOf } from "./address.ts";
+import { HeldPorts } from "./held-ports.ts";
 import type { Logger } from "./log.ts";
-import { decodeDiagSocket, encodeUdpDump, UDP_DESTROY_GROUPS } from "./netlink/sock-diag.ts";
+import {
+  DESTROY_GROUPS,
+  type DiagSocket,
+  decodeDiagSocket,
+  encodeSocketDump,
+  IPPROTO_TCP,
+  IPPROTO_UDP,
+} from "./netlink/sock-diag.ts";
+import { AF_INET } from "./netlink/route.ts";
 import { NETLINK_SOCK_DIAG, NetlinkEvents, NetlinkRequests } from "./netlink/socket.ts";
 import type { Region } from "./region.ts";
 
@@ -18,7 +38,7 @@ export function* regionSockets(region: Region): Generator<RegionSocket> {
   const end = Math.min(region.header.socketHigh, MAX_SOCKETS);
   for (let index = 1; index < end; index++) {
     const view = new SocketView(region.view, SOCKETS_OFFSET + index * SocketView.BYTES);
-    if (view.cookie !== 0n) yield { index, view };
+    if (view.state !== SocketState.Free) yield { index, view };
   }
 }
 
@@ -27,39 +47,73 @@ export class Sockets {
   readonly #log: Logger;
   readonly #requests = new NetlinkRequests(NETLINK_SOCK_DIAG);
   readonly #events: NetlinkEvents;
+  readonly #ports: HeldPorts;
   /** Cookies that the previous dump did not show although the region had them bound. */
   #suspects = new Set<bigint>();
 
   constructor(region: Region, log: Logger) {
     this.#region = region;
     this.#log = log;
-    this.#events = new NetlinkEvents(NETLINK_SOCK_DIAG, UDP_DESTROY_GROUPS, {
+    this.#ports = new HeldPorts(region);
+    this.#events = new NetlinkEvents(NETLINK_SOCK_DIAG, DESTROY_GROUPS, {
       onMessages: (messages) => {
         for (const message of messages) {
           const gone = decodeDiagSocket(message);
-          if (gone) this.#region.stack.socketForget(gone.cookie);
+          if (gone) this.#destroyed(gone);
         }
       },
       onLost: () => this.reconcile(),
     });
   }
 
+  #destroyed({ cookie, family, localAddress, localPort }: DiagSocket): void {
+    this.#region.stack.socketForget(cookie);
+    if (family !== AF_INET || localPort === 0) return;
+    for (const address of this.#addressesOf(localAddress)) {
+      this.#ports.hold(address, stackAddressOf(address).lo, localPort);
+    }
+  }
+
+  /** The addresses of this host that a socket's address stands for. */
+  *#addressesOf(address: Buffer): Generator<Buffer> {
+    if (address.readUInt32LE(0) !== 0) {
+      yield address;
+      return;
+    }
+    for (let slot = 0; slot < MAX_ADDRESSES; slot++) {
+      const one = new HostAddressView(this.#region.view, ADDRESSES_OFFSET + slot * ADDRESS_BYTES);
+      if (one.references === 0) continue;
+      const bytes = ipv4BytesOf(one);
+      if (bytes !== undefined) yield bytes;
+    }
+  }
+
+  /** Lets go of what was held for connections that are over. Called about once a second. */
+  releasePorts(): void {
+    this.#ports.release();
+  }
+
   /**
-   * Compares with the kernel's list. That shows only bound sockets, so only those are judged, and
-   * only if they were missing twice: a socket may be bound between the two looks.
+   * Compares with the kernel's lists. These show bound UDP sockets and TCP sockets that listen, so
+   * only those are judged, and only if they were missing twice: a socket may be bound between the
+   * two looks. The kernel socket of an accepted connection is in no list at all: that it is gone is
+   * known by the notification alone.
    */
   reconcile(): void {
     const bound: bigint[] = [];
     for (const { view } of regionSockets(this.#region)) {
-      const { state, localPortNet } = view;
-      const known = state === SocketState.Bound || state === SocketState.Connected;
+      const { state, localPortNet, protocol } = view;
+      const listed = state === SocketState.Connected && protocol === IPPROTO_UDP;
+      const known = state === SocketState.Bound || listed;
       if (known && localPortNet !== 0) bound.push(view.cookie);
     }
     if (bound.length === 0) {
       this.#suspects.clear();
       return;
     }
-    const dump = this.#requests.dump("listing UDP sockets", encodeUdpDump);
+    const dump = [IPPROTO_UDP, IPPROTO_TCP].flatMap((protocol) =>
+      this.#requests.dump("listing sockets", (sequence) => encodeSocketDump(sequence, protocol)),
+    );
     const alive = new Set(dump.map((message) => decodeDiagSocket(message)?.cookie));
     const missing = new Set(bound.filter((cookie) => !alive.has(cookie)));
     for (const cookie of missing) {
@@ -74,5 +128,6 @@ export class Sockets {
   close(): void {
     this.#events.close();
     this.#requests.close();
+    this.#ports.close();
   }
 }

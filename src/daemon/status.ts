@@ -8,11 +8,16 @@ import {
   QueueView,
   RegionHeaderView,
   SocketState,
+  TCB_BYTES,
+  TCBS_OFFSET,
+  TcbView,
+  TcpState,
 } from "../../build/gen/layout.ts";
 import { BUILD_HASH_TEXT } from "../../build/gen/build-hash.ts";
 import type { AcceleratedInterface } from "./accelerated-interface.ts";
 import { formatStackAddress } from "./address.ts";
 import type { Client } from "./clients.ts";
+import { IPPROTO_TCP } from "./netlink/sock-diag.ts";
 import { IFF_RUNNING, IFF_UP } from "./netlink/route.ts";
 import type { Region } from "./region.ts";
 import { regionSockets } from "./sockets.ts";
@@ -57,8 +62,10 @@ export interface ProgramStatus {
 }
 
 export interface SocketStatus {
+  /** 0 of a TCP connection that no program has: not accepted yet, or closed and not over. */
   readonly cookie: string;
   readonly protocol: number;
+  /** Of TCP the connection's, by the names of RFC 9293 without hyphens. */
   readonly state: string;
   readonly local: string;
   readonly remote: string;
@@ -68,6 +75,8 @@ export interface SocketStatus {
   readonly queuedBytes: number;
   readonly receiveBufferBytes: number;
   readonly sendBytes: number;
+  /** Frames of a TCP connection that wait to be sent or acknowledged, or came out of order. */
+  readonly keptFrames: number;
   readonly received: number;
   readonly drops: number;
   readonly sent: number;
@@ -182,15 +191,17 @@ function socketStatuses(region: Region, clients: readonly Client[]): [SocketStat
   const pids = new Map(clients.map((client) => [client.slot, client.pid]));
   const listed: SocketStatus[] = [];
   let count = 0;
-  for (const { view } of regionSockets(region)) {
+  for (const { index, view } of regionSockets(region)) {
     count++;
     if (listed.length >= SOCKETS_LISTED_MAX) continue;
+    const isTcp = view.protocol === IPPROTO_TCP;
+    const tcb = new TcbView(region.view, TCBS_OFFSET + index * TCB_BYTES);
     const local = formatStackAddress({ hi: view.localHi, lo: view.localLo });
     const remote = formatStackAddress({ hi: view.remoteHi, lo: view.remoteLo });
     listed.push({
       cookie: view.cookie.toString(),
       protocol: view.protocol,
-      state: nameOf(SocketState, view.state),
+      state: isTcp ? nameOf(TcpState, tcb.state) : nameOf(SocketState, view.state),
       local: `${local}:${portOf(view.localPortNet)}`,
       remote: view.remotePortNet === 0 ? "" : `${remote}:${portOf(view.remotePortNet)}`,
       pid: pids.get(view.client) ?? 0,
@@ -198,9 +209,10 @@ function socketStatuses(region: Region, clients: readonly Client[]): [SocketStat
       queuedBytes: view.receiveBytes,
       receiveBufferBytes: view.receiveBufferBytes,
       sendBytes: view.sendBytes,
-      received: Number(view.arrivals),
+      keptFrames: isTcp ? tcb.sendFrames + tcb.oooFrames : 0,
+      received: isTcp ? tcb.segmentsIn : Number(view.arrivals),
       drops: Number(view.drops),
-      sent: Number(view.sent),
+      sent: isTcp ? tcb.segmentsOut : Number(view.sent),
       sentViaKernel: Number(view.sentViaKernel),
     });
   }

@@ -69,6 +69,7 @@ async function race(left: Host, right: Host): Promise<void> {
   note(`sockperf, ${MESSAGE_BYTES}-byte datagrams to and fro; one way, in microseconds.`);
   note("Each end has a CPU of its own, on the kernel and under exasock alike.");
   const spin = [bin("exasock"), "--wait=spin"];
+  const size = { seconds: SECONDS, messageBytes: MESSAGE_BYTES };
   const rows: [string, Latency][] = [];
   const contenders: [string, readonly string[], readonly string[]][] = [
     ["kernel, blocking", [], []],
@@ -77,8 +78,8 @@ async function race(left: Host, right: Host): Promise<void> {
   ];
   for (const [name, options, prefix] of contenders) {
     const wrap = (command: readonly string[]) => [...prefix, ...command];
-    const game = { server: left, client: right, seconds: SECONDS, messageBytes: MESSAGE_BYTES };
-    rows.push([name, await pingPong({ ...game, options, wrap })]);
+    const ends = { server: left, client: right, protocol: "UDP" as const };
+    rows.push([name, await pingPong({ ...ends, ...size, options, wrap })]);
   }
   const cells = rows.map(([name, { median, p99 }]) => {
     return [name, ...[median, p99].map((value) => value.toFixed(2).padStart(NUMBER_WIDTH))];

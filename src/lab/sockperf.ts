@@ -15,6 +15,7 @@ export interface Latency {
 }
 
 export interface PingPong {
+  protocol: "UDP" | "TCP";
   server: Host;
   client: Host;
   /** Seconds of measuring, after the warm-up. */
@@ -33,10 +34,12 @@ function pinned(cpu: number, command: readonly string[]): string[] {
 /** Both ends have a CPU of their own, the same one each time. */
 export async function pingPong(game: PingPong): Promise<Latency> {
   const { server, client, wrap } = game;
-  const target = ["-i", server.address, "-p", String(PORT), ...game.options];
+  const isTcp = game.protocol === "TCP";
+  const where = ["-i", server.address, "-p", String(PORT), ...(isTcp ? ["--tcp"] : [])];
+  const target = [...where, ...game.options];
   const serve = wrap(["sockperf", "server", ...target]);
   await using _running = server.start(pinned(SERVER_CPU, serve));
-  await server.waitForUdpPort(PORT);
+  await (isTcp ? server.waitForTcpPort(PORT) : server.waitForUdpPort(PORT));
   const size = ["-m", String(game.messageBytes), "-t", String(game.seconds)];
   const ask = wrap(["sockperf", "ping-pong", ...target, ...size]);
   const { stdout } = await client.run(pinned(CLIENT_CPU, ask));

@@ -1,6 +1,6 @@
 // What an accepted connection takes over from its listener (tcp(7), socket(7)).
 
-import { Socket } from "../socket/socket";
+import { Socket, SocketFlag } from "../socket/socket";
 import { Tcb, TcpFlag } from "./tcb";
 
 const INHERITED: u32 =
@@ -31,6 +31,7 @@ export function inheritOptions(listener: u32, index: u32): void {
   tcb.rcvBuf = from.rcvBuf;
   socket.receiveBufferBytes = parent.receiveBufferBytes;
   socket.sendBufferBytes = parent.sendBufferBytes;
+  socket.flags |= parent.flags & (SocketFlag.ReuseAddress | SocketFlag.ReusePort);
   socket.ttl = parent.ttl;
   socket.tos = parent.tos;
   socket.receiveTimeoutNanos = parent.receiveTimeoutNanos;

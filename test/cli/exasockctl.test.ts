@@ -56,6 +56,7 @@ const statusSchema = z.strictObject({
       ...{ cookie: z.string().regex(/^\d+$/), protocol: count, state: z.string(), pid: count },
       ...{ local: z.string().regex(/:\d+$/), remote: z.string() },
       ...{ queuedDatagrams: count, queuedBytes: count, receiveBufferBytes: count },
+      keptFrames: count,
       ...{ sendBytes: count, received: count, drops: count, sent: count, sentViaKernel: count },
     }),
   ),

@@ -76,7 +76,7 @@ describe("the status for people", () => {
   it("lists sockets with their programs, and losses only where there are any", () => {
     const socket = {
       ...{ cookie: "9", protocol: 17, state: "bound", local: "*:7", remote: "", pid: 77 },
-      ...{ queuedDatagrams: 1, queuedBytes: 9, receiveBufferBytes: 0, sendBytes: 0 },
+      ...{ queuedDatagrams: 1, queuedBytes: 9, receiveBufferBytes: 0, keptFrames: 0, sendBytes: 0 },
       ...{ received: 3, drops: 2, sent: 4, sentViaKernel: 0 },
     };
     const orphan = { ...socket, pid: 0, local: "*:8" };

@@ -9,7 +9,7 @@ import { AcceleratedInterface } from "../../src/daemon/accelerated-interface.ts"
 import { stackAddressOf } from "../../src/daemon/address.ts";
 import { native, watch } from "../../src/daemon/native.ts";
 import { decodeLink, encodeDump, RTM_GETLINK } from "../../src/daemon/netlink/route.ts";
-import { decodeDiagSocket, UDP_DESTROY_GROUPS } from "../../src/daemon/netlink/sock-diag.ts";
+import { decodeDiagSocket, DESTROY_GROUPS } from "../../src/daemon/netlink/sock-diag.ts";
 import {
   NETLINK_ROUTE,
   NETLINK_SOCK_DIAG,
@@ -60,7 +60,7 @@ const used = await AcceleratedInterface.open(region, link, true, 0);
 const arrivals = loadArrivals(region.arrivalsFd);
 
 const destroyed = new Set<bigint>();
-const events = new NetlinkEvents(NETLINK_SOCK_DIAG, UDP_DESTROY_GROUPS, {
+const events = new NetlinkEvents(NETLINK_SOCK_DIAG, DESTROY_GROUPS, {
   onMessages: (messages) => {
     for (const message of messages) {
       const gone = decodeDiagSocket(message);

@@ -81,6 +81,7 @@ class World {
         entry.state = DestinationState.Reachable;
       },
       destinationReject: (index: number) => this.told.push(`${index} rejected`),
+      neighborFailed: () => {},
       neighborSet: (
         _slot: number,
         _hi: bigint,

@@ -44,6 +44,7 @@ interface State {
 const WIDE_RESULTS = new Set([
   ...["recv", "recvfrom", "recvmsg", "send", "sendto", "sendmsg", "read", "write", "readv"],
   ...["writev", "pread", "pwrite", "syscall", "fdopen", "fgets", "sendfile", "splice"],
+  ...["preadv", "pwritev", "preadv2", "pwritev2", "sendfile64"],
   ...["__recv_chk", "__recvfrom_chk", "__read_chk"],
 ]);
 

@@ -1,7 +1,7 @@
 // Builds the small C programs of the tests and benchmarks, each once for all test processes.
 
-import { mkdirSync, renameSync, statSync } from "node:fs";
-import { basename, resolve } from "node:path";
+import { mkdirSync, readdirSync, renameSync, statSync } from "node:fs";
+import { basename, dirname, resolve } from "node:path";
 import { run } from "../../src/lab/program.ts";
 
 export const ROOT = resolve(import.meta.dirname, "../..");
@@ -25,8 +25,10 @@ export async function compileProgram(
 ): Promise<string> {
   const from = resolve(ROOT, source);
   const to = resolve(FOLDER, basename(source, ".c") + variant);
-  // Flags may name object files.
-  const inputs = [from, ...flags.filter((flag) => flag.endsWith(".o"))];
+  // Flags may name object files; a header lies beside what includes it.
+  const headers = readdirSync(dirname(from)).filter((name) => name.endsWith(".h"));
+  const objects = flags.filter((flag) => flag.endsWith(".o"));
+  const inputs = [from, ...objects, ...headers.map((name) => resolve(dirname(from), name))];
   if (inputs.every((input) => modifiedMillis(to) > modifiedMillis(input))) return to;
   mkdirSync(FOLDER, { recursive: true });
   // Test files run in parallel: each builds under a name of its own, the last rename wins.

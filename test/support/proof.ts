@@ -71,8 +71,10 @@ export function frameBalance({ region, interfaces, sockets }: Status) {
   const posted = sum(queues.map((queue) => queue.posted));
   const inFlight = sum(queues.map((queue) => queue.inFlight));
   const queued = sum(sockets.map((socket) => socket.queuedDatagrams));
-  const known = region.freeFrames + posted + inFlight + queued;
-  return { free: region.freeFrames, posted, inFlight, queued, missing: region.frames - known };
+  const kept = sum(sockets.map((socket) => socket.keptFrames));
+  const known = region.freeFrames + posted + inFlight + queued + kept;
+  const missing = region.frames - known;
+  return { free: region.freeFrames, posted, inFlight, queued, kept, missing };
 }
 
 /** Fails unless every frame of the pool is free, posted, being sent or queued. */

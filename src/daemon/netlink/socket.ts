@@ -26,7 +26,8 @@ const EBUSY = 16;
 
 /** The kernel makes dump buffers as large as the reader's, up to this. */
 const BUFFER_BYTES = 32768;
-const EVENT_BACKLOG_BYTES = 4 << 20;
+/** A program that ends may take tens of thousands of sockets with it. */
+const EVENT_BACKLOG_BYTES = 64 << 20;
 /** A dump that changes under the reader is repeated this often. */
 const DUMP_TRIES = 5;
 

@@ -1,0 +1,72 @@
+// A connection outlives the program that closed it, and so must the reservation of its port: while
+// the stack finishes it, exasockd holds a kernel socket in the program's place.
+
+import { check, native } from "./native.ts";
+import type { Region } from "./region.ts";
+
+const AF_INET = 2;
+const SOCK_STREAM = 1;
+const SOCK_CLOEXEC = 0o2000000;
+const SOL_SOCKET = 1;
+const SO_REUSEADDR = 2;
+const SOCKADDR_BYTES = 16;
+const RLIMIT_NOFILE = 7;
+/** Descriptors of exasockd: what it holds ports with, and as many again for its other work. */
+const DESCRIPTORS_MAX = 65536;
+/** More ports than that are not held: the kernel may give them out anew. */
+const PORTS_MAX = 32768;
+
+interface HeldPort {
+  readonly fd: number;
+  readonly lo: bigint;
+  readonly portNet: number;
+}
+
+function portNetOf(port: number): number {
+  return ((port & 0xff) << 8) | (port >> 8);
+}
+
+export class HeldPorts {
+  readonly #region: Region;
+  readonly #held = new Map<string, HeldPort>();
+
+  constructor(region: Region) {
+    this.#region = region;
+    // Where that is not allowed, fewer ports are held.
+    native().setLimit(RLIMIT_NOFILE, DESCRIPTORS_MAX, DESCRIPTORS_MAX);
+  }
+
+  /** Holds a local address's port if connections of the stack use it. */
+  hold(address: Buffer, lo: bigint, port: number): void {
+    const portNet = portNetOf(port);
+    const key = `${lo}/${port}`;
+    if (this.#held.has(key) || this.#held.size >= PORTS_MAX) return;
+    if (this.#region.stack.tcpPortUsed(0n, lo, portNet) === 0) return;
+    const fd = native().socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return;
+    // As a connection in TIME-WAIT: who sets SO_REUSEADDR may listen there again.
+    const one = Buffer.from([1, 0, 0, 0]);
+    check(native().setSocketOption(fd, SOL_SOCKET, SO_REUSEADDR, one), "SO_REUSEADDR");
+    const name = Buffer.alloc(SOCKADDR_BYTES);
+    name.writeUInt16LE(AF_INET, 0);
+    name.writeUInt16BE(port, 2);
+    address.copy(name, 4);
+    // Somebody else may have it already.
+    if (native().bind(fd, name) < 0) native().close(fd);
+    else this.#held.set(key, { fd, lo, portNet });
+  }
+
+  /** Lets go of ports that no connection uses any more. Called about once a second. */
+  release(): void {
+    for (const [key, { fd, lo, portNet }] of this.#held) {
+      if (this.#region.stack.tcpPortUsed(0n, lo, portNet) !== 0) continue;
+      this.#held.delete(key);
+      native().close(fd);
+    }
+  }
+
+  close(): void {
+    for (const { fd } of this.#held.values()) native().close(fd);
+    this.#held.clear();
+  }
+}
