@@ -1,6 +1,7 @@
 // One direction of a cable, with everything that can go wrong on it.
 
 import type { Clock } from "./clock.ts";
+import { cut } from "./middlebox.ts";
 import type { Random } from "./prng.ts";
 import { ETHERNET_BYTES, ipBytesOf, isEcnCapable, markCongestion } from "./wire.ts";
 
@@ -29,6 +30,8 @@ export interface LinkOptions {
   reorderNanos?: number;
   /** A byte of the packet behind its Ethernet header is changed. */
   corrupt?: number;
+  /** A box in the middle cuts segments into parts. */
+  cut?: number;
   /** Largest IP packet; larger ones are dropped. */
   mtu?: number;
   /** Nothing passes. */
@@ -103,6 +106,11 @@ export function createLink(clock: Clock, random: Random, options: LinkOptions, e
   }
 
   function send(packet: Uint8Array): void {
+    const parts = random.chance(options.cut ?? 0) ? cut(packet, random) : [packet];
+    for (const part of parts) transmit(part);
+  }
+
+  function transmit(packet: Uint8Array): void {
     count.sent += 1;
     const waiting = waitingBytes();
     const isFull = waiting + packet.length > (options.queueBytes ?? Number.POSITIVE_INFINITY);

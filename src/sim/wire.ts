@@ -14,6 +14,7 @@ export const FIN = 1;
 export const SYN = 2;
 export const RST = 4;
 export const ACK = 16;
+export const URG = 32;
 
 /** RFC 1071: one's complement sum of big-endian words, an odd byte padded with zero. */
 export function onesSum(bytes: Uint8Array, initial = 0): number {
@@ -140,26 +141,64 @@ export function tcpPacket(segment: Segment): Uint8Array {
   put16(tcp, 14, segment.window ?? 0xffff);
   tcp.set(options, 20);
   tcp.set(payload, headerBytes);
-  const pseudo = new Uint8Array(12);
-  put32(pseudo, 0, segment.source);
-  put32(pseudo, 4, segment.destination);
-  pseudo[9] = PROTOCOL_TCP;
-  put16(pseudo, 10, tcp.length);
-  put16(tcp, 16, ~onesSum(tcp, onesSum(pseudo)) & 0xffff);
-  return ipPacket(PROTOCOL_TCP, tcp, segment);
+  const packet = ipPacket(PROTOCOL_TCP, tcp, segment);
+  writeTcpChecksum(packet);
+  return packet;
 }
 
-/** The parts of a TCP segment that a raw receiver looks at; undefined if it is none. */
-export function readSegment(packet: Uint8Array) {
-  if (packet[ETHERNET_BYTES + 9] !== PROTOCOL_TCP) return undefined;
+/** Where the parts of a TCP segment are; undefined if the packet is none, or damaged. */
+export function segmentPlace(packet: Uint8Array) {
+  if (get16(packet, 12) !== 0x0800 || packet[ETHERNET_BYTES] !== 0x45) return undefined;
+  if (packet[ETHERNET_BYTES + 9] !== PROTOCOL_TCP || !isWhole(packet)) return undefined;
   const at = ETHERNET_BYTES + ((packet[ETHERNET_BYTES] ?? 0) & 15) * 4;
+  const payloadAt = at + ((packet[at + 12] ?? 0) >> 4) * 4;
   return {
-    source: sourceOf(packet),
-    destination: destinationOf(packet),
-    sourcePort: get16(packet, at),
-    destinationPort: get16(packet, at + 2),
     sequence: get32(packet, at + 4),
-    acknowledgment: get32(packet, at + 8),
     flags: packet[at + 13] ?? 0,
+    optionsAt: at + 20,
+    payloadAt,
+    payloadBytes: ETHERNET_BYTES + ipBytesOf(packet) - payloadAt,
   };
+}
+
+function isWhole(packet: Uint8Array): boolean {
+  const at = ETHERNET_BYTES + IPV4_BYTES;
+  if (ETHERNET_BYTES + ipBytesOf(packet) !== packet.length) return false;
+  if (onesSum(packet.subarray(ETHERNET_BYTES, at)) !== 0xffff) return false;
+  return onesSum(packet.subarray(at), onesSum(pseudoHeader(packet))) === 0xffff;
+}
+
+function pseudoHeader(packet: Uint8Array): Uint8Array {
+  const at = ETHERNET_BYTES + IPV4_BYTES;
+  const pseudo = new Uint8Array(12);
+  pseudo.set(packet.subarray(ETHERNET_BYTES + 12, at));
+  pseudo[9] = PROTOCOL_TCP;
+  put16(pseudo, 10, packet.length - at);
+  return pseudo;
+}
+
+/** A segment with the headers `head` (without IP options) and this payload, checksums anew. */
+export function resealed(
+  head: Uint8Array,
+  payload: Uint8Array,
+  sequence: number,
+  flags: number,
+): Uint8Array {
+  const packet = new Uint8Array(head.length + payload.length);
+  packet.set(head);
+  packet.set(payload, head.length);
+  const at = ETHERNET_BYTES + IPV4_BYTES;
+  put16(packet, ETHERNET_BYTES + 2, packet.length - ETHERNET_BYTES);
+  writeIpChecksum(packet);
+  put32(packet, at + 4, sequence);
+  packet[at + 13] = flags;
+  writeTcpChecksum(packet);
+  return packet;
+}
+
+function writeTcpChecksum(packet: Uint8Array): void {
+  const at = ETHERNET_BYTES + IPV4_BYTES;
+  put16(packet, at + 16, 0);
+  const sum = onesSum(packet.subarray(at), onesSum(pseudoHeader(packet)));
+  put16(packet, at + 16, ~sum & 0xffff);
 }

@@ -3,9 +3,11 @@
 
 import { readFileSync } from "node:fs";
 import type { HostOptions } from "./host.ts";
-import { createClock } from "./clock.ts";
+import type { Fail } from "./connection-checks.ts";
+import { type Clock, createClock } from "./clock.ts";
 import { createLedger } from "./ledger.ts";
 import { createLink, type Link, type LinkOptions } from "./link.ts";
+import { type OptionName, stripped } from "./middlebox.ts";
 import { createNode, type Node } from "./node.ts";
 import { createRandom } from "./prng.ts";
 import { createTrace } from "./trace.ts";
@@ -59,6 +61,8 @@ export function createWorld({ module, seed, scenario, checkEvery = 16 }: WorldOp
   // Long enough ago that no timestamp is small, and different: nothing may depend on it.
   const clock = createClock(random.between(1, 3_000_000) * SECOND + random.below(SECOND));
   const started = clock.now();
+  /** Options that no SYN passes the router with; a SYN-ACK then has none of them, either. */
+  const strip: OptionName[] = [];
   const trace = createTrace(clock);
   const nodes: SimHost[] = [];
   const routes = new Map<number, { link: Link; mac: Uint8Array; reportsMtu: boolean }>();
@@ -67,10 +71,11 @@ export function createWorld({ module, seed, scenario, checkEvery = 16 }: WorldOp
     throw new SimFailure(`${((clock.now() - started) / SECOND).toFixed(9)} s: ${message}`);
   }
 
-  /** The router: by the destination's address, without looking at anything else. */
+  /** The router: by the destination's address. */
   function forward(packet: Uint8Array): void {
     const to = routes.get(destinationOf(packet));
-    if (to) to.link.send(readdressed(packet, to.mac, ROUTER_MAC));
+    const kept = strip.length > 0 ? stripped(packet, strip) : packet;
+    if (to) to.link.send(readdressed(kept, to.mac, ROUTER_MAC));
   }
 
   /** A link whose losses appear in the capture. */
@@ -129,16 +134,6 @@ export function createWorld({ module, seed, scenario, checkEvery = 16 }: WorldOp
 
   const ledger = createLedger();
 
-  /** Lets time pass until `isOver`; a failure when that takes more than `limitNanos`. */
-  function runUntil(isOver: () => boolean, limitNanos: number, what: () => string): void {
-    const end = clock.now() + limitNanos;
-    while (!isOver()) {
-      if (!clock.step()) fail(`nothing will ever happen again, but ${what()}`);
-      if (clock.now() > end) fail(`after ${limitNanos / SECOND} s ${what()}`);
-      if (clock.handled() > EVENTS_MAX) fail(`after ${EVENTS_MAX} events ${what()}`);
-    }
-  }
-
   return {
     clock,
     random,
@@ -148,8 +143,21 @@ export function createWorld({ module, seed, scenario, checkEvery = 16 }: WorldOp
     forward,
     addHost,
     addRaw,
-    runUntil,
+    runUntil: patience(clock, fail),
     started,
     trace,
+    strip,
+  };
+}
+
+/** A function that lets time pass until `isOver`; a failure if that takes more than `limitNanos`. */
+function patience(clock: Clock, fail: Fail) {
+  return (isOver: () => boolean, limitNanos: number, what: () => string): void => {
+    const end = clock.now() + limitNanos;
+    while (!isOver()) {
+      if (!clock.step()) fail(`nothing will ever happen again, but ${what()}`);
+      if (clock.now() > end) fail(`after ${limitNanos / SECOND} s ${what()}`);
+      if (clock.handled() > EVENTS_MAX) fail(`after ${EVENTS_MAX} events ${what()}`);
+    }
   };
 }

@@ -19,6 +19,7 @@ export function markLost(tcb: Tcb, frame: TcpFrame): void {
   if ((marks & FrameMark.Retransmitted) != 0) tcb.retransOut -= 1;
   if ((marks & FrameMark.Lost) == 0) tcb.lostOut += 1;
   frame.marks = (marks | FrameMark.Lost) & ~FrameMark.Retransmitted;
+  if (!tcb.has(TcpFlag.SackPermitted)) limitDuplicates(tcb);
 }
 
 /** RFC 8985 6.2 step 4: how long a segment may be late without being lost. */
@@ -118,8 +119,14 @@ export function markAllLost(tcb: Tcb, now: u64): void {
 /** Without SACK, duplicate acknowledgments are counted as if each SACKed a segment. */
 export function countDuplicate(tcb: Tcb): void {
   tcb.dupAcks += 1;
-  const most = tcb.packetsOut > tcb.lostOut ? tcb.packetsOut - max<u32>(tcb.lostOut, 1) : 0;
-  tcb.sackedOut = min<u32>(tcb.sackedOut + 1, most);
+  tcb.sackedOut += 1;
+  limitDuplicates(tcb);
+}
+
+/** No more segments can have arrived than are out, but for those that are lost, or the oldest. */
+export function limitDuplicates(tcb: Tcb): void {
+  const holes = min<u32>(max<u32>(tcb.lostOut, 1), tcb.packetsOut);
+  tcb.sackedOut = min<u32>(tcb.sackedOut, tcb.packetsOut - holes);
 }
 
 /**

@@ -6,7 +6,7 @@ import { FrameMark } from "../region/frames";
 import { endRecovery, enterRecovery, onAcked, prrWindow, undoReduction } from "./congestion";
 import { TcpFrame } from "./frame";
 import { adaptReorderingWindow, countDuplicate, detectLoss } from "./loss";
-import { markHeadLost, uncountDuplicates } from "./loss";
+import { limitDuplicates, markHeadLost, uncountDuplicates } from "./loss";
 import { Segment } from "./segment";
 import { inFlight } from "./send-queue";
 import { CongestionState, Tcb, TcpFlag } from "./tcb";
@@ -86,6 +86,7 @@ export function recover(index: u32, tcb: Tcb, priorUna: u32, isDuplicate: bool):
   } else {
     mayRecover(index, tcb, segment);
   }
+  if (!tcb.has(TcpFlag.SackPermitted)) limitDuplicates(tcb);
   const newlyLost = tcb.lostOut > lostBefore ? tcb.lostOut - lostBefore : 0;
   const isOver = wasRecovering || before == CongestionState.Reduced;
   setWindow(tcb, segment, hasAdvanced, newlyLost, delivered, isOver);

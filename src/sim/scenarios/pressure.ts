@@ -166,7 +166,7 @@ const outages: Scenario = {
     const { client, server } = twoHosts(world);
     const random = world.random.stream("outages");
     const answer = answerer(random, 300_000);
-    // A handshake under way would not outlive it: our SYN-ACK is sent for a minute only.
+    // What Linux gives up on sooner would not outlive it: handshakes, and orphans.
     const serve = (end: End) => {
       cut(world, client, server, random);
       return answer(end);
@@ -185,7 +185,7 @@ function cut(world: World, client: SimHost, server: SimHost, random: Random): vo
     world.clock.after(at, () => {
       options.down = true;
     });
-    at += random.magnitude(MILLISECOND, 60 * SECOND);
+    at += random.magnitude(MILLISECOND, 10 * SECOND);
     world.clock.after(at, () => {
       options.down = false;
     });

@@ -19,7 +19,8 @@ export const MILLISECOND = 1e6;
 export const SECOND = 1e9;
 
 /** How bad a network is: probabilities are drawn up to these. */
-const WORST = { loss: 0.05, duplicate: 0.05, reorder: 0.1, corrupt: 0.03 };
+const WORST = { loss: 0.05, duplicate: 0.05, reorder: 0.1, corrupt: 0.03, cut: 0.3 };
+const OPTION_NAMES = ["mss", "scale", "sack", "timestamps"] as const;
 
 /** One direction of a cable, perfect or with any mixture of faults. */
 export function randomLink(random: Random): LinkOptions {
@@ -42,6 +43,7 @@ export function randomLink(random: Random): LinkOptions {
     options.reorderNanos = random.magnitude(MICROSECOND, 2 * delayNanos);
   }
   if (random.chance(0.3)) options.corrupt = random.fraction() * WORST.corrupt;
+  if (random.chance(0.3)) options.cut = random.fraction() * WORST.cut;
   return options;
 }
 
@@ -58,6 +60,7 @@ export function randomCable(random: Random): CableOptions {
 
 /** Two hosts, the second of which is the server. */
 export function twoHosts(world: World, random = world.random) {
+  if (random.chance(0.3)) world.strip.push(...OPTION_NAMES.filter(() => random.chance(0.5)));
   return {
     client: world.addHost("client", randomCable(random)),
     server: world.addHost("server", randomCable(random)),
