@@ -2,6 +2,7 @@
 
 import { TCP_INFO_BYTES, TCP_INFO_OFFSET } from "../layout";
 import { Tcb, TcpFlag, TcpState } from "./tcb";
+import { TIMESTAMPS_OPTION_BYTES } from "../wire/tcp";
 
 const NANOS_PER_MICRO: u64 = 1000;
 const NANOS_PER_MILLI: u64 = 1000000;
@@ -156,7 +157,9 @@ function fillAgreement(info: TcpInfo, tcb: Tcb): void {
   info.options = <u8>options;
   info.windowScales = <u8>(<u32>tcb.sndWscale | ((<u32>tcb.rcvWscale) << 4));
   info.pathMtu = tcb.pathMtu;
-  info.advMss = tcb.advMss;
+  // Linux counts the options of every segment as part of the header.
+  const optionBytes = tcb.has(TcpFlag.Timestamps) ? TIMESTAMPS_OPTION_BYTES : 0;
+  info.advMss = tcb.advMss - min<u32>(optionBytes, tcb.advMss);
 }
 
 function fillSender(info: TcpInfo, tcb: Tcb, now: u64): void {
