@@ -63,7 +63,7 @@ function lowerMtu(index: u32, tcb: Tcb, mtu: u32): void {
     link = frame.next;
   }
   if (tcb.lostOut == 0) return;
-  // As Linux: repaired as after a timeout, but the window stays (RFC 1191 6.5).
+  // As Linux: repaired as after a timeout, but the window stays (RFC 1191 6.4).
   if (tcb.congestionState != <u8>CongestionState.Loss) {
     tcb.congestionState = <u8>CongestionState.Loss;
     tcb.highSeq = tcb.sndNxt;
