@@ -108,7 +108,7 @@ export class Daemon {
       },
       log,
     );
-    this.#sockets = new Sockets(this.#region, log);
+    this.#sockets = new Sockets(this.#region, log, () => this.#pump.check());
     this.#clients = new Clients(
       this.#region,
       { arrivalsProgramFd, queues: () => this.#interfaces.queues() },

@@ -62,6 +62,11 @@ export class Pump {
     }
   }
 
+  /** Timers may run now that did not: the last program may be gone before its sockets are. */
+  check(): void {
+    this.setActive(this.#active);
+  }
+
   /** A timer of a connection runs. */
   get hasTimers(): boolean {
     return this.#region.header.nextTimerNanos !== NEVER;

@@ -51,7 +51,8 @@ export class Sockets {
   /** Cookies that the previous dump did not show although the region had them bound. */
   #suspects = new Set<bigint>();
 
-  constructor(region: Region, log: Logger) {
+  /** `onOrphans`: connections may have been left to be finished. */
+  constructor(region: Region, log: Logger, onOrphans: () => void) {
     this.#region = region;
     this.#log = log;
     this.#ports = new HeldPorts(region);
@@ -61,6 +62,7 @@ export class Sockets {
           const gone = decodeDiagSocket(message);
           if (gone) this.#destroyed(gone);
         }
+        onOrphans();
       },
       onLost: () => this.reconcile(),
     });
