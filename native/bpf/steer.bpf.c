@@ -107,14 +107,14 @@ static __always_inline int wanted_error(const void *at, const void *end) {
       icmp->type != ICMP_PARAMETER_PROBLEM) {
     return 0;
   }
-  /* The kernel learns path MTUs for everybody. */
-  if (icmp->type == ICMP_UNREACHABLE && icmp->code == ICMP_UNREACHABLE_FRAGMENTATION) return 0;
   const struct iphdr *quoted = (const void *)(icmp + 1);
   if ((const void *)(quoted + 1) > end) return 0;
   if (quoted->version != 4 || quoted->ihl < 5) return 0;
   const struct ports *ports = (const void *)quoted + quoted->ihl * 4;
   if ((const void *)(ports + 1) > end) return 0;
   if (quoted->protocol == IPPROTO_TCP) return wanted(quoted->saddr, ports->source, KEY_TCP);
+  /* The twin of a datagram socket hears of path MTUs, and the kernel's routes with it. */
+  if (icmp->type == ICMP_UNREACHABLE && icmp->code == ICMP_UNREACHABLE_FRAGMENTATION) return 0;
   return quoted->protocol == IPPROTO_UDP && wanted(quoted->saddr, ports->source, KEY_UDP);
 }
 
