@@ -33,11 +33,12 @@ const LATE_NANOS = 2n << 20n;
 /** Bounds of RFC 6298 as Linux has them, with room for a variance on top. */
 const RTO_MAX_NANOS = 120_000_000_000n;
 
-const before = (a: number, b: number) => ((a - b) | 0) < 0;
-const after = (a: number, b: number) => before(b, a);
+/** The order of sequence numbers. */
+export const before = (a: number, b: number) => ((a - b) | 0) < 0;
+export const after = (a: number, b: number) => before(b, a);
 
 /** The frames of a chain. */
-function* chain(host: Host, head: number, fail: Fail): Generator<TcpFrameView> {
+export function* chain(host: Host, head: number, fail: Fail): Generator<TcpFrameView> {
   let at = head;
   for (let steps = 0; at !== 0; steps++) {
     if (steps > host.header.frameCount) fail("a queue of frames is a circle");

@@ -3,7 +3,7 @@
 
 import { createChecker } from "./checker.ts";
 import type { Clock, Event } from "./clock.ts";
-import { createHost, type Host, type Sent } from "./host.ts";
+import { createHost, type Host, type Route, type Sent } from "./host.ts";
 import type { Ledger } from "./ledger.ts";
 import type { Random } from "./prng.ts";
 import { createPrograms, type Program } from "./programs.ts";
@@ -25,6 +25,8 @@ export interface NodeOptions {
   send: (packet: Uint8Array) => void;
   capture: (packet: Uint8Array, comment?: string) => void;
   checkEvery: number;
+  /** Checks the hosts against each other. */
+  checkAll: () => void;
   options: CableOptions;
 }
 
@@ -34,13 +36,8 @@ export function createNode(setup: NodeOptions) {
   const { name, address, gateway, clock, random, options } = setup;
   const { mtu = 1500, pollNanos = 0 } = options;
   const fail = (message: string): never => setup.fail(`${name}: ${message}`);
-  const route = {
-    interfaceSlot: 0,
-    source: address,
-    nextHop: gateway.address,
-    mtu,
-    mac: gateway.mac as Uint8Array | undefined,
-  };
+  const hop: Pick<Route, "nextHop" | "mac"> = { nextHop: gateway.address, mac: gateway.mac };
+  const route: Route = { interfaceSlot: 0, source: address, mtu, ...hop };
   const host = createHost(setup.module, () => route, {
     seed: [random.word64(), random.word64()],
     ...options.host,
@@ -70,7 +67,9 @@ export function createNode(setup: NodeOptions) {
     }
     isBusy = false;
     const { checkEvery } = setup;
-    if (checkEvery > 0) checker.check(now(), count.activities % checkEvery === 0);
+    const isDeep = count.activities % checkEvery === 0;
+    if (checkEvery > 0) checker.check(now(), isDeep);
+    if (isDeep) setup.checkAll();
     schedule();
   }
 
@@ -96,6 +95,7 @@ export function createNode(setup: NodeOptions) {
 
   return {
     address,
+    mac: setup.mac,
     name,
     host,
     sockets: host.sockets,

@@ -76,6 +76,7 @@ function play(world: World, scenario: Scenario): void {
     () => `not done: ${unfinished().slice(0, 5).join("; ")}`,
   );
   checkConversations(world);
+  scenario.check?.(world);
   for (const node of world.nodes) {
     node.stop();
     for (const listener of node.listeners) node.sockets.close(listener, node.now());

@@ -9,6 +9,7 @@ import { createLedger } from "./ledger.ts";
 import { createLink, type Link, type LinkOptions } from "./link.ts";
 import { type OptionName, stripped } from "./middlebox.ts";
 import { createNode, type Node } from "./node.ts";
+import { checkPeers } from "./peer-checks.ts";
 import { createRandom } from "./prng.ts";
 import { createTrace } from "./trace.ts";
 import { destinationOf, fragmentationNeeded, ipNumber, readdressed } from "./wire.ts";
@@ -116,6 +117,7 @@ export function createWorld({ module, seed, scenario, checkEvery = 16 }: WorldOp
       send: up.send,
       capture: (packet, comment) => trace.add(place, packet, comment),
       checkEvery,
+      checkAll: () => checkPeers(nodes, fail),
       options,
     });
     const place = trace.addPlace(name);
@@ -135,6 +137,7 @@ export function createWorld({ module, seed, scenario, checkEvery = 16 }: WorldOp
   const ledger = createLedger();
 
   return {
+    module,
     clock,
     random,
     ledger,

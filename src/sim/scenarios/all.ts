@@ -1,10 +1,11 @@
 import { CONTROL } from "./control.ts";
+import { CORNERS } from "./corners.ts";
 import { PRESSURE } from "./pressure.ts";
 import type { Scenario } from "./scenario.ts";
 import { TRANSFERS } from "./transfers.ts";
 
 /** Every scenario; seed n runs the one at n modulo their number. */
-export const SCENARIOS: readonly Scenario[] = [...TRANSFERS, ...CONTROL, ...PRESSURE];
+export const SCENARIOS: readonly Scenario[] = [...TRANSFERS, ...CONTROL, ...PRESSURE, ...CORNERS];
 
 export function scenarioOf(seed: number): Scenario {
   return SCENARIOS[seed % SCENARIOS.length] as Scenario;

@@ -148,6 +148,7 @@ const fewFrames: Scenario = {
     const { random } = world;
     const cable = () => ({
       ...randomCable(random),
+      mtu: 1500,
       host: { frameCount: random.between(256, 700), fillTarget: random.between(32, 64) },
     });
     const client = world.addHost("client", cable());

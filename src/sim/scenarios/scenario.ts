@@ -12,6 +12,8 @@ export interface Scenario {
   limitSeconds?: number;
   /** Makes hosts and starts programs; everything random comes from world.random. */
   setUp: (world: World) => void;
+  /** What must be true when the programs are done. */
+  check?: (world: World) => void;
 }
 
 export const MICROSECOND = 1e3;
@@ -49,10 +51,12 @@ export function randomLink(random: Random): LinkOptions {
 
 /** A whole cable, and a host at its end that is not always quick. */
 export function randomCable(random: Random): CableOptions {
+  const isJumbo = random.chance(0.1);
   return {
     up: randomLink(random),
     down: randomLink(random),
-    mtu: random.chance(0.8) ? 1500 : random.between(576, 1900),
+    mtu: isJumbo ? 3700 : random.chance(0.8) ? 1500 : random.between(576, 1900),
+    host: { frameBytes: isJumbo ? 4096 : 2048 },
     pollNanos: random.chance(0.5) ? random.magnitude(MICROSECOND, MILLISECOND) : 0,
     completionNanos: random.chance(0.3) ? random.magnitude(MICROSECOND, MILLISECOND) : 0,
   };
