@@ -1,8 +1,8 @@
 /*
  * A bad piece of cable: forwards frames between two interfaces and loses, doubles, delays and
- * reorders some. `impair FIRST SECOND`; each line on standard input sets how (struct settings, in
- * that order, in decimal), starts the random numbers anew, and is answered by a line with what was
- * counted before. src/lab/impairment.ts drives it.
+ * reorders some. `impair FIRST SECOND`; a line "set …" on standard input says how (struct settings,
+ * in that order, in decimal) and starts counters and random numbers anew; it and any other line are
+ * answered by a line of counters. src/lab/impairment.ts drives it.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -23,7 +23,7 @@
 
 enum { SLOTS = 16384, FRAME_BYTES_MAX = 4096, BATCH = 64, RECEIVE_BUFFER_BYTES = 64 << 20 };
 /* When the other end takes no more, it is asked again after this long. */
-enum { RETRY_NANOS = 20000 };
+enum { RETRY_NANOS = 20000, LINE_BYTES = 512 };
 static const uint64_t SECOND_NANOS = 1000000000u;
 
 /* Shares are of 2^32; a rate of 0 is no limit. */
@@ -196,8 +196,8 @@ static void forward(struct way *way, uint64_t time) {
   }
 }
 
-/* Prints what was counted on one way and starts anew; frames that wait go on. */
-static void report(struct way *way, int index) {
+/* Prints what was counted on one way. */
+static void report(struct way *way, char end) {
   struct tpacket_stats missed;
   socklen_t length = sizeof missed;
   must(getsockopt(way->in, SOL_PACKET, PACKET_STATISTICS, &missed, &length) == 0, "statistics");
@@ -205,22 +205,30 @@ static void report(struct way *way, int index) {
   way->counters.overflowed += missed.tp_drops;
   const struct counters *c = &way->counters;
   printf("%lu %lu %lu %lu %lu %lu %u%c", c->received, c->lost, c->duplicated, c->reordered,
-         c->overflowed, c->sent, way->count, index == 0 ? ' ' : '\n');
-  way->counters = (struct counters){0};
-  way->random = settings.seed * 2 + (uint64_t)index;
+         c->overflowed, c->sent, way->count, end);
+}
+
+/* Frames that wait go on, and count as received: they will be sent. */
+static void start_anew(struct way *way, uint64_t index) {
+  way->counters = (struct counters){.received = way->count};
+  way->random = settings.seed * 2 + index;
   way->idle_at = 0;
 }
 
-/* A line of settings; the end of the input is the end. */
-static void configure(void) {
+/* Does what a line says; the end of the input is the end. */
+static void obey(void) {
+  char line[LINE_BYTES];
   struct settings new;
-  int got = scanf("%lu %lu %lu %lu %lu %lu %lu %lu %lu", &new.seed, &new.loss, &new.duplicate,
-                  &new.reorder, &new.reorder_nanos, &new.delay_nanos, &new.jitter_nanos,
-                  &new.rate_bits, &new.queue_bytes);
-  if (got != 9) exit(got == EOF ? 0 : 2);
-  settings = new;
-  for (int i = 0; i < 2; i++) report(&ways[i], i);
+  if (!fgets(line, sizeof line, stdin)) exit(0);
+  int got = sscanf(line, "set %lu %lu %lu %lu %lu %lu %lu %lu %lu", &new.seed, &new.loss,
+                   &new.duplicate, &new.reorder, &new.reorder_nanos, &new.delay_nanos,
+                   &new.jitter_nanos, &new.rate_bits, &new.queue_bytes);
+  report(&ways[0], ' ');
+  report(&ways[1], '\n');
   fflush(stdout);
+  if (got != 9) return;
+  settings = new;
+  for (int i = 0; i < 2; i++) start_anew(&ways[i], (uint64_t)i);
 }
 
 int main(int count, char **arguments) {
@@ -251,7 +259,7 @@ int main(int count, char **arguments) {
     }
     struct timespec wait = {0, wake > time ? (long)(wake - time) : 0};
     must(ppoll(polled, 3, &wait, NULL) >= 0 || errno == EINTR, "ppoll");
-    if (polled[2].revents) configure();
+    if (polled[2].revents) obey();
     for (int i = 0; i < 2; i++) receive(&ways[i]);
     time = now();
     for (int i = 0; i < 2; i++) forward(&ways[i], time);

@@ -28,6 +28,7 @@ static const char *listen_in_stack(int fd, struct Endpoint *endpoint, int backlo
   if (real.getsockname(fd, (struct sockaddr *)&local, &room) != 0) return "it has no address";
   const char *why = stream_obstacle(endpoint, local.sin_addr);
   if (why != NULL) return why;
+  process_check_daemon();
   if (!process_join() || !process_usable()) return "no stack to join";
   uint64_t cookie = socket_cookie(fd);
   if (!stream_enter(fd, endpoint, cookie)) return "the stack has no socket left";

@@ -162,6 +162,7 @@ static int begin(int fd, struct Endpoint *endpoint, const struct sockaddr *name,
   const char *why = stream_obstacle(endpoint, to->sin_addr);
   if (why == NULL && (to->sin_port == 0 || to->sin_addr.s_addr == 0)) why = "an odd address";
   if (why != NULL) return by_kernel(fd, endpoint, name, bytes, why);
+  process_check_daemon();
   if (!process_join() || !process_usable()) {
     if (process.require) return -ENETDOWN;
     return by_kernel(fd, endpoint, name, bytes, "no stack to join");

@@ -175,6 +175,7 @@ export class Daemon {
 
   #rung(): void {
     if (this.#destinations.answer()) setImmediate(() => this.#rung());
+    this.#destinations.findMissing();
     this.#pump.pump();
   }
 
@@ -192,6 +193,7 @@ export class Daemon {
     if (this.#region.header.daemonWanted !== 0) this.#rung();
     this.#destinations.checkPathMtus();
     this.#destinations.confirmStale();
+    this.#destinations.findMissing();
     if (this.#rounds % RECONCILE_ROUNDS === 0) this.#sockets.reconcile();
     if (this.#rounds % RETRY_ROUNDS === 0) this.#interfaces.retryFailed();
     this.#sockets.releasePorts();

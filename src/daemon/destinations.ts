@@ -29,6 +29,8 @@ import { chooseRoute, isUsableNeighbor } from "./route-choice.ts";
 
 /** Questions answered before others get the event loop. */
 const ANSWERS_MAX = 256;
+/** The kernel is asked to look for missing neighbours no more often than this. */
+const FIND_PAUSE_MILLIS = 100;
 /** Destinations whose path MTU is looked at in one call. */
 const MTU_CHECKS_MAX = 64;
 
@@ -54,6 +56,7 @@ export class Destinations {
   readonly #requests: NetlinkRequests;
   readonly #sources: DestinationSources;
   readonly #log: Logger;
+  #findAgainMillis = 0;
   /** Where checkPathMtus goes on. */
   #mtuCursor = 0;
   /** Next hops of the stack's destinations. */
@@ -194,6 +197,25 @@ export class Destinations {
       const none = { ifindex: hop.ifindex, address: hop.address, state: 0, mac: undefined };
       this.#report(hop, neighbor ?? none);
       hop.stale = neighbor !== undefined && (neighbor.state & NUD_STALE) !== 0;
+    }
+  }
+
+  /**
+   * Has the kernel look for next hops that connections wait for, as it does when it sends itself:
+   * one may have been given up, or forgotten, since it was asked for.
+   */
+  findMissing(): void {
+    if (this.#region.header.routeWaits === 0 || performance.now() < this.#findAgainMillis) return;
+    this.#findAgainMillis = performance.now() + FIND_PAUSE_MILLIS;
+    const wanted = new Set<string>();
+    for (let index = 0; index < this.#region.header.destinationHigh; index++) {
+      const entry = this.#view(index);
+      if (entry.state !== DestinationState.NoNeighbor || entry.used === 0) continue;
+      entry.used = 0;
+      wanted.add(`${entry.interfaceSlot}/${entry.nextHopLo}`);
+    }
+    for (const hop of this.#hops.values()) {
+      if (wanted.has(`${hop.slot}/${stackAddressOf(hop.address).lo}`)) this.#useNeighbor(hop);
     }
   }
 

@@ -2,6 +2,7 @@
 // own, and what it is told. What happens to which frame follows from a seed and the frame's number
 // among those of IPv4; other frames are only delayed.
 
+import { readFileSync } from "node:fs";
 import { fromRoot } from "../build/paths.ts";
 import type { Host } from "./network.ts";
 import type { Program } from "./program.ts";
@@ -11,6 +12,8 @@ const PROGRAM = fromRoot("build/impair");
 const WHOLE = 2 ** 32;
 const REORDER_MICROS = 500;
 const QUEUE_BYTES = 256 * 1024;
+/** USER_HZ: what /proc counts processor time in. */
+const CLOCK_TICKS_PER_SECOND = 100;
 
 /** What happens to frames, on both ways alike. Shares lie between 0 and 1. */
 export interface Impairment {
@@ -66,32 +69,38 @@ function settingsLine(impairment: Impairment): string {
   const shares = [loss, duplicate, reorder].map((share) => share * WHOLE);
   const nanos = [reorderMicros, delayMicros, jitterMicros].map((micros) => micros * 1000);
   const numbers = [seed, ...shares, ...nanos, rateBits, queueBytes];
-  return `${numbers.map((one) => Math.round(one)).join(" ")}\n`;
+  return `set ${numbers.map((one) => Math.round(one)).join(" ")}\n`;
 }
 
 /** A running bad cable. It ends with its namespace. */
 export class BadCable {
   readonly #program: Program;
   #lines = 0;
-  #impairment: Impairment;
 
-  private constructor(program: Program, impairment: Impairment) {
+  private constructor(program: Program) {
     this.#program = program;
-    this.#impairment = impairment;
   }
 
   /** Starts forwarding between two interfaces of a host; resolves when frames pass. */
   static async start(host: Host, interfaces: [string, string], impairment: Impairment) {
     const program = host.start([PROGRAM, ...interfaces], { limitMillis: 2 ** 31 - 1 });
-    const cable = new BadCable(program, impairment);
+    const cable = new BadCable(program);
     await cable.set(impairment);
     return cable;
   }
 
   /** From now on, with the random numbers' beginning; returns what was counted until now. */
-  async set(impairment: Impairment): Promise<CableCounters> {
-    this.#impairment = impairment;
-    this.#program.write(settingsLine(impairment));
+  set(impairment: Impairment): Promise<CableCounters> {
+    return this.#tell(settingsLine(impairment));
+  }
+
+  /** What was counted since it was set. */
+  counters(): Promise<CableCounters> {
+    return this.#tell("count\n");
+  }
+
+  async #tell(text: string): Promise<CableCounters> {
+    this.#program.write(text);
     const line = this.#lines++;
     const complete = () => this.#program.stdout.split("\n").length > this.#lines;
     await this.#program.waitFor("counters", complete);
@@ -100,8 +109,13 @@ export class BadCable {
     return { forth: wayCounters(numbers.slice(0, half)), back: wayCounters(numbers.slice(half)) };
   }
 
-  /** What was counted since the last call of this or of set; the random numbers start anew. */
-  counters(): Promise<CableCounters> {
-    return this.set(this.#impairment);
+  /** Processor time that forwarding has taken so far, in seconds. */
+  get processorSeconds(): number {
+    const stat = readFileSync(`/proc/${this.#program.pid}/stat`, "utf8");
+    const [user, system] = stat
+      .slice(stat.lastIndexOf(")") + 2)
+      .split(" ")
+      .slice(11, 13);
+    return (Number(user) + Number(system)) / CLOCK_TICKS_PER_SECOND;
   }
 }

@@ -12,6 +12,7 @@ import { IPV4_MIN_HEADER_BYTES } from "../wire/ipv4";
 import { UDP_HEADER_BYTES } from "../wire/udp";
 import { UdpFrame } from "../wire/udp-frame";
 import { retryRoutes } from "../tcp/route";
+import { notifyAll } from "../wait/waiter";
 import { Interface, InterfaceFlag, packMac } from "./interface";
 import { chooseQueue } from "./queue";
 
@@ -249,12 +250,15 @@ export function resolveDestination(
   entry.queue = chooseQueue(interfaceSlot, mix(foldAddress(entry.addressHi, entry.addressLo), 1));
   const up = (Interface.at(interfaceSlot).flags & InterfaceFlag.Up) != 0;
   entry.state = entry.queue == 0 || !up ? DestinationState.Rejected : DestinationState.NoNeighbor;
+  // connect(2) waits for the answer.
+  notifyAll();
 }
 
 export function rejectDestination(index: u32): void {
   if (index >= MAX_DESTINATIONS) return;
   const entry = Destination.at(index);
   if (entry.state == DestinationState.Resolving) entry.state = DestinationState.Rejected;
+  notifyAll();
 }
 
 /** The hardware address of a neighbour became known, changed, or (valid 0) is no longer usable. */

@@ -46,7 +46,10 @@ export function usableRoute(socket: Socket, tcb: Tcb): u32 {
 export function waitForRoute(tcb: Tcb): void {
   if (tcb.has(TcpFlag.RouteWait)) return;
   tcb.flags |= TcpFlag.RouteWait;
-  RegionHeader.get().routeWaits += 1;
+  const header = RegionHeader.get();
+  header.routeWaits += 1;
+  // exasockd has the kernel look for the neighbour, if that is what is missing.
+  if (header.daemonWanted == 0) header.daemonWanted = 1;
 }
 
 /** A way became known, or can be asked for: who waited for one tries again. */

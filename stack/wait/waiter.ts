@@ -99,6 +99,14 @@ export function notifySocket(index: u32): void {
   header.wakeCursor = 0;
 }
 
+/** Something happened that any sleeper may wait for: all are to be woken. */
+export function notifyAll(): void {
+  const header = RegionHeader.get();
+  if (header.sleepers == 0) return;
+  header.wakeMask = ~(<u64>0);
+  header.wakeCursor = 0;
+}
+
 /** True if nextWakeup has something to say: the cheap test before it. */
 export function wakeupsPending(): bool {
   const header = RegionHeader.get();

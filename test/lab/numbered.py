@@ -1,30 +1,28 @@
-"""Numbered datagrams: `send ADDRESS COUNT BURST MICROS` from stdin's go, `receive ADDRESS` until
-the input ends, then the numbers in the order of their arrival."""
+"""Numbered datagrams. `send ADDRESS` sends those that each line of input names (FIRST END); `receive
+ADDRESS` answers each line with how many have come, and the end of the input with their numbers in
+the order of their arrival."""
 
 import socket
 import struct
 import sys
 import threading
-import time
 
 PORT = 7007
 BYTES = 200
+SO_RCVBUFFORCE = 33
 
 
-def send(address, count, burst, micros):
+def send(address):
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.connect((address, PORT))
-    began = time.monotonic()
-    for number in range(count):
-        sock.send(struct.pack("!I", number).ljust(BYTES))
-        while number % burst == 0 and time.monotonic() < began + number * micros / 1e6:
-            pass
-    print(time.monotonic() - began)
+    for line in sys.stdin:
+        for number in range(*map(int, line.split())):
+            sock.send(struct.pack("!I", number).ljust(BYTES))
 
 
 def receive(address):
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)  # SO_RCVBUFFORCE
+    sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)
     sock.bind((address, PORT))
     numbers = []
 
@@ -35,10 +33,8 @@ def receive(address):
     threading.Thread(target=collect, daemon=True).start()
     print("ready", flush=True)
     for _ in sys.stdin:
-        print(*numbers, flush=True)
+        print(len(numbers), flush=True)
+    print(*numbers, flush=True)
 
 
-if sys.argv[1] == "send":
-    send(sys.argv[2], *(int(text) for text in sys.argv[3:]))
-else:
-    receive(sys.argv[2])
+{"send": send, "receive": receive}[sys.argv[1]](sys.argv[2])

@@ -2,56 +2,18 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type Host, Network } from "../../src/lab/network.ts";
+import { Network } from "../../src/lab/network.ts";
 import { until } from "../../src/lab/program.ts";
-import { Calls } from "../support/calls.ts";
 import { assertServes, startEcho } from "../support/echo.ts";
-import { CONTROL, compileCalls, startAccelerated, status, warmUp } from "../support/exasock.ts";
-import { Libc } from "../support/libc.ts";
+import { CONTROL, status, warmUp } from "../support/exasock.ts";
+import { callsOn, daemonPid, hasXdp, killDaemon } from "../support/outage.ts";
 import { skipWithoutRoot } from "../support/privilege.ts";
 import { trafficCounts } from "../support/proof.ts";
 import { epollControl, epollCreate, epollWait, poll } from "../support/readiness.ts";
-import { Transcript } from "../support/transcript.ts";
 
 const options = { skip: skipWithoutRoot };
 const PATIENCE_MILLIS = 3000;
 const WAIT_MODES = ["spin", "adaptive", "sleep"];
-
-async function daemonPid(host: Host): Promise<number> {
-  const now = await status(host);
-  assert.ok(now, `no exasockd on ${host.name}`);
-  return now.pid;
-}
-
-async function killDaemon(host: Host): Promise<void> {
-  const pid = await daemonPid(host);
-  process.kill(pid, "SIGKILL");
-  await until("exasockd to be gone", () => !host.pids().includes(pid));
-  // The kernel takes the XDP program away a moment later; until then packets go to the stack.
-  await until("the XDP program to be gone", async () => !(await hasXdp(host)));
-}
-
-async function hasXdp(host: Host): Promise<boolean> {
-  const { stdout } = await host.run(["ip", "-d", "link", "show", host.interfaceName]);
-  return /prog\/xdp|xdp/.test(stdout);
-}
-
-async function callsOn(host: Host, launcher: readonly string[] | null): Promise<Calls> {
-  const file = await compileCalls();
-  const program =
-    launcher === null ? host.start([file]) : startAccelerated(host, [file], { options: launcher });
-  const libc = new Libc(program);
-  await libc.ready();
-  return new Calls({
-    libc,
-    transcript: new Transcript(),
-    actor: host.name,
-    caller: (name, args) => libc.call(name, args),
-    expected: "",
-    told: true,
-    surprised: (message) => assert.fail(message),
-  });
-}
 
 /** An accelerated subject on the left and a plain peer on the right, bound to each other's sight. */
 async function conversation(network: Network, launcher: readonly string[] = []) {

@@ -147,6 +147,7 @@ scenario("a connect to an address at which nobody is fails with EHOSTUNREACH", a
   const subject = await scene.subject();
   const fd = await subject.socket("SOCK_STREAM");
   await subject.expecting("EHOSTUNREACH").connect(fd, { address: NOBODY, port: 9 });
+  await subject.expecting("EHOSTUNREACH").connect(fd, { address: NOBODY, port: 9 });
 });
 
 scenario("a connect without a route fails with ENETUNREACH", async (scene) => {
