@@ -121,6 +121,8 @@ static void round_trip(bool is_counted) {
 
 static void set_up(bool is_virtual) {
   make_region(is_virtual);
+  /* As over a virtual cable: the kernel finishes nothing, and nobody looks. */
+  if (is_virtual) w2c_stack_queueOffload(stack, 0);
   w2c_stack_regionSeed(stack, 1, 2);
   for (unsigned last = 1; last <= 2; last++) {
     check(w2c_stack_addressAdd(stack, 0, mapped(host(last))) == 0, "addressAdd");

@@ -7,6 +7,7 @@ import { RESERVED_FRAMES, RX_RING_ENTRIES } from "../config";
 import { availableFrames, FrameMeta, FrameState, giveFrame } from "../region/frames";
 import { RegionHeader } from "../region/header";
 import { tcpInput } from "../tcp/input";
+import { plainTcp } from "../tcp/plain-input";
 import { udpInput } from "../udp/input";
 import { plainInput } from "../udp/plain-input";
 import { ETHERNET_HEADER_BYTES, ETHERTYPE_IPV4_NET, EthernetHeader } from "../wire/ethernet";
@@ -39,7 +40,7 @@ export function drainQueueRing(slot: u32, available: u32, now: u64): void {
       entryInput(slot, entry, now);
     } else if (plainInput(entry, interfaceSlot, mac, now)) {
       plain += 1;
-    } else {
+    } else if (!plainTcp(entry, slot, mac, now)) {
       entryInput(slot, entry, now);
     }
   }

@@ -150,6 +150,7 @@ export function takeAck(index: u32, tcb: Tcb, isOld: bool): void {
   const priorUna = tcb.sndUna;
   const priorOut = tcb.packetsOut;
   const wasWriteable = isWriteable(socket);
+  segment.beginAck();
   tcb.lastAckReceivedNanos = segment.now;
   segment.priorSacked = tcb.highestSacked;
   if (isOld) {

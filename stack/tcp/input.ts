@@ -6,6 +6,7 @@ import { seqAfter } from "../base/seq";
 import { isSumRight, sumBytes } from "../base/checksum";
 import { Interface, InterfaceFlag } from "../link/interface";
 import { Queue } from "../link/queue";
+import { FrameMeta, giveKnownFrame } from "../region/frames";
 import { RegionHeader } from "../region/header";
 import { demuxLookup } from "../udp/demux";
 import { Ipv4Header, pseudoHeaderSum } from "../wire/ipv4";
@@ -17,7 +18,7 @@ import { sendSyn } from "./control";
 import { listenInput } from "./listen";
 import { followAck, followFin, isReceiving, rejectLateData } from "./closing";
 import { establish, synSentInput } from "./handshake";
-import { scheduleAck, takeText } from "./receive";
+import { scheduleAck, takePlainText, takeText } from "./receive";
 import { replyReset } from "./reply";
 import { Segment } from "./segment";
 import { Tcb, TcpFlag, TcpState } from "./tcb";
@@ -29,8 +30,9 @@ const ECN_CE: u32 = 3;
 const TCP_CWR: u32 = 128;
 
 /**
- * Handles the segment at `at` of the packet `ip` that arrived in `frame`. True if the frame now
- * belongs to a socket. Precondition: `available` bytes at `at` lie inside the frame.
+ * Handles the segment at `at` of the packet `ip` that arrived in `frame`. True if the frame was
+ * dealt with: it is in a socket's queue, or free. False if it is damaged, and the caller's.
+ * Precondition: `available` bytes at `at` lie inside the frame.
  */
 export function tcpInput(
   ip: Ipv4Header,
@@ -70,7 +72,8 @@ export function tcpInput(
   } else {
     strangerInput(Interface.at(interfaceSlot).ifindex);
   }
-  return segment.kept != 0;
+  if (segment.kept == 0) giveKnownFrame(frame, FrameMeta.at(frame));
+  return true;
 }
 
 /** As for UDP: a virtual interface's sender may leave the pseudo header's sum in the field. */
@@ -137,7 +140,8 @@ function plainInput(index: u32, tcb: Tcb, segment: Segment): void {
     takeAck(index, tcb, false);
   }
   if (segment.payloadBytes == 0) return;
-  takeText(index, tcb);
+  if (tcb.oooHead == 0) takePlainText(index, tcb, segment);
+  else takeText(index, tcb);
   scheduleAck(index, tcb, segment.now);
 }
 

@@ -69,7 +69,8 @@ function isUpdateDue(socket: Socket, tcb: Tcb): bool {
   if (tcb.delackAt != 0 && tcb.rcvNxt - tcb.lastAckSent > tcb.rcvMss) return true;
   const offered = tcb.rcvAdv - tcb.rcvNxt;
   const current: u32 = <i32>offered < 0 ? 0 : offered;
-  if (current * 2 > tcb.windowClamp) return false;
+  // No window is larger than rcvSsthresh by more than the scale's rounding.
+  if (current * 2 > tcb.windowClamp || current > tcb.rcvSsthresh) return false;
   const wanted = selectWindow(socket, tcb);
   return wanted != 0 && wanted >= current * 2;
 }

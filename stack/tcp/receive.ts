@@ -59,6 +59,8 @@ function paceAcks(tcb: Tcb, now: u64): void {
 
 /** RFC 1122 4.2.3.2, RFC 5681 4.2: at once for every second full segment, else a little later. */
 export function scheduleAck(index: u32, tcb: Tcb, now: u64): void {
+  // Then the connection is in the list of those that have something to send.
+  if (tcb.has(TcpFlag.AckNow)) return;
   const unacked = tcb.rcvNxt - tcb.lastAckSent;
   let isDue = isQuick(tcb) || tcb.oooHead != 0;
   if (!isDue && unacked > tcb.rcvMss) {
@@ -71,7 +73,6 @@ export function scheduleAck(index: u32, tcb: Tcb, now: u64): void {
     addPending(index);
     return;
   }
-  if (tcb.has(TcpFlag.AckNow)) return;
   let timeout = tcb.ackTimeoutNanos;
   if (timeout > ACK_TIMEOUT_MIN_NANOS && tcb.srttNanos != 0) {
     timeout = min<u64>(timeout, max<u64>(tcb.srttNanos, ACK_TIMEOUT_MIN_NANOS));
@@ -143,7 +144,6 @@ function takeFin(tcb: Tcb): void {
  */
 export function takeText(index: u32, tcb: Tcb): bool {
   const segment = Segment.get();
-  const now = segment.now;
   if (segment.payloadBytes != 0) tcb.dataSegmentsIn += 1;
   if (tcb.has(TcpFlag.PeerClosed)) {
     // RFC 9293: what comes behind a FIN is no data. A copy of it is acknowledged again.
@@ -159,7 +159,26 @@ export function takeText(index: u32, tcb: Tcb): bool {
     takeRepeated(index, tcb, segment);
     return false;
   }
-  return takeInOrder(index, tcb, segment, now);
+  return takeInOrder(index, tcb, segment);
+}
+
+/** The same for the next data, when nothing is missing and nothing but data comes with it. */
+export function takePlainText(index: u32, tcb: Tcb, segment: Segment): void {
+  const socket = Socket.at(index);
+  const bytes = segment.payloadBytes;
+  tcb.dataSegmentsIn += 1;
+  if (!keep(index, socket, tcb, segment, 0, bytes)) return;
+  followText(socket, tcb, segment, bytes);
+  announce(index);
+}
+
+/** What every arrival of new data changes: the peer's pace, the window, round trips. */
+function followText(socket: Socket, tcb: Tcb, segment: Segment, bytes: u32): void {
+  measureRcvMss(tcb, segment.payloadBytes);
+  paceAcks(tcb, segment.now);
+  growWindow(socket, tcb, bytes);
+  if (segment.hasTimestamps && tcb.has(TcpFlag.Timestamps)) sampleByEcho(tcb, segment);
+  else measureReceiveRtt(tcb, segment.now);
 }
 
 /** Nothing of it is new: RFC 2883 4, the peer is told what came twice. */
@@ -170,7 +189,7 @@ function takeRepeated(index: u32, tcb: Tcb, segment: Segment): void {
   addPending(index);
 }
 
-function takeInOrder(index: u32, tcb: Tcb, segment: Segment, now: u64): bool {
+function takeInOrder(index: u32, tcb: Tcb, segment: Segment): bool {
   const socket = Socket.at(index);
   const skip = tcb.rcvNxt - segment.seq;
   const hadHole = tcb.oooHead != 0;
@@ -189,11 +208,7 @@ function takeInOrder(index: u32, tcb: Tcb, segment: Segment, now: u64): bool {
   }
   if (bytes != 0) {
     if (!keep(index, socket, tcb, segment, skip, bytes)) return false;
-    measureRcvMss(tcb, segment.payloadBytes);
-    paceAcks(tcb, now);
-    growWindow(socket, tcb, bytes);
-    if (segment.hasTimestamps && tcb.has(TcpFlag.Timestamps)) sampleByEcho(tcb, segment);
-    else measureReceiveRtt(tcb, now);
+    followText(socket, tcb, segment, bytes);
   }
   let isClosed = hasFin;
   if (hasFin) takeFin(tcb);
@@ -223,7 +238,7 @@ function sampleByEcho(tcb: Tcb, segment: Segment): void {
 /** Puts `bytes` of the payload behind `skip` into the queue. False: there is no memory for them. */
 function keep(index: u32, socket: Socket, tcb: Tcb, segment: Segment, skip: u32, bytes: u32): bool {
   const at = segment.payloadOffset + skip;
-  if (coalesce(socket, tcb, at, bytes)) return true;
+  if (bytes <= COALESCED_BYTES_MAX && coalesce(socket, tcb, at, bytes)) return true;
   if (availableFrames() <= RESERVED_FRAMES) {
     RegionHeader.get().rxDropTcpNoFrames += 1;
     return false;

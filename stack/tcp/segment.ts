@@ -124,13 +124,6 @@ export class Segment {
     this.sackBlocks = 0;
     this.firstSeq = 0;
     this.kept = 0;
-    this.newlyAcked = 0;
-    this.newlySacked = 0;
-    this.newlyLost = 0;
-    this.originalDelivered = 0;
-    this.retransmittedAcked = 0;
-    this.hasDsack = 0;
-    this.rttNanos = 0;
     const optionBytes = headerBytes - TCP_HEADER_BYTES;
     if (optionBytes == 0) return;
     const first = at + <usize>TCP_HEADER_BYTES;
@@ -141,6 +134,17 @@ export class Segment {
       return;
     }
     this.parseOptions(first, optionBytes);
+  }
+
+  /** Nothing is known yet of what its acknowledgment does. */
+  beginAck(): void {
+    this.newlyAcked = 0;
+    this.newlySacked = 0;
+    this.newlyLost = 0;
+    this.originalDelivered = 0;
+    this.retransmittedAcked = 0;
+    this.hasDsack = 0;
+    this.rttNanos = 0;
   }
 
   /** RFC 9293 3.2: an option whose length is wrong ends the list. */

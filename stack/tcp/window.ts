@@ -73,9 +73,11 @@ function freeSpace(socket: Socket, tcb: Tcb): u32 {
 export function selectWindow(socket: Socket, tcb: Tcb): u32 {
   const offered = tcb.rcvAdv - tcb.rcvNxt;
   const current: u32 = <i32>offered < 0 ? 0 : offered;
-  const wanted = wantedWindow(socket, tcb, current);
   const scale = <u32>tcb.rcvWscale;
   const unit = ((<u32>1) << scale) - 1;
+  // Nothing makes it larger than rcvSsthresh, and it does not get smaller.
+  if (current >= tcb.rcvSsthresh) return (current + unit) & ~unit;
+  const wanted = wantedWindow(socket, tcb, current);
   if (wanted < current) return (current + unit) & ~unit;
   const limit = MAX_UNSCALED_WINDOW << scale;
   return min<u32>(wanted, limit);

@@ -30,12 +30,13 @@ export function plainInput(entry: usize, interfaceSlot: u32, mac: u64, now: u64)
   const address = load<u32>(entry);
   const at = <usize>(header.framePoolOffset + address);
   const headers = changetype<UdpFrame>(at);
+  if (headers.protocol != PROTOCOL_UDP) return false;
   if (headers.destinationMac != mac || !headers.isPlainIpv4) return false;
   const udpBytes = headers.udpLength;
   const totalBytes = udpBytes + IPV4_MIN_HEADER_BYTES;
   if (headers.totalLength != totalBytes || totalBytes > length - ETHERNET_HEADER_BYTES)
     return false;
-  if (udpBytes < UDP_HEADER_BYTES || headers.protocol != PROTOCOL_UDP) return false;
+  if (udpBytes < UDP_HEADER_BYTES) return false;
   if (headers.isFragment || isMartian(headers.sourceNet)) return false;
   if (!isSumRight(headers.ipv4Sum)) return false;
   const udpAt = at + <usize>(ETHERNET_HEADER_BYTES + IPV4_MIN_HEADER_BYTES);
