@@ -13,7 +13,7 @@ import { output, retransmitFrame, sendFrame } from "./output";
 import { addPending, nextPending } from "./pending";
 import { startRecovery } from "./recovery";
 import { updateMss, usableRoute } from "./route";
-import { MAX_RTO_NANOS } from "./rtt";
+import { backedOffRto, MAX_RTO_NANOS } from "./rtt";
 import { inFlight, splitFrame } from "./send-queue";
 import { fail, finish } from "./state";
 import { CongestionState, Tcb, TcpFlag, TcpState, TimerKind } from "./tcb";
@@ -159,9 +159,11 @@ function retransmissionTimeout(index: u32, tcb: Tcb, now: u64): void {
   if (tcb.retransmitsSinceNanos == 0) {
     tcb.retransmitsSinceNanos = TcpFrame.of(tcb.sendHead).nanos;
   }
-  const limit = tcb.has(TcpFlag.Orphan) ? ORPHAN_RETRIES_MAX : RETRIES_MAX;
-  // A peer that has closed its window but answers is waited for without end.
-  const isAlive = tcb.sndWnd == 0 && now - tcb.lastReceivedNanos < MAX_RTO_NANOS;
+  const isOrphan = tcb.has(TcpFlag.Orphan);
+  const limit = isOrphan ? ORPHAN_RETRIES_MAX : RETRIES_MAX;
+  // A peer that has closed its window but answers is waited for without end, by programs.
+  const isHeard = now - tcb.lastReceivedNanos < MAX_RTO_NANOS;
+  const isAlive = tcb.sndWnd == 0 && isHeard && !isOrphan;
   const isLate = isUserTimeout(tcb, tcb.retransmitsSinceNanos, now);
   if ((<u32>tcb.retransmits >= limit && !isAlive) || isLate) {
     giveUp(index, tcb);
@@ -251,8 +253,13 @@ function reorderTimeout(index: u32, tcb: Tcb, now: u64): void {
 function windowProbe(index: u32, tcb: Tcb, now: u64): void {
   const next = tcb.sendNext;
   if (tcb.packetsOut != 0 || next == 0) return;
-  const limit = tcb.has(TcpFlag.Orphan) ? ORPHAN_RETRIES_MAX : RETRIES_MAX;
-  if (<u32>tcb.probesOut >= limit || isUserTimeout(tcb, tcb.retransmitsSinceNanos, now)) {
+  const isOrphan = tcb.has(TcpFlag.Orphan);
+  const limit = isOrphan ? ORPHAN_RETRIES_MAX : RETRIES_MAX;
+  // Nobody may keep an orphan by answering with a closed window for ever (as Linux).
+  const isHostage =
+    isOrphan && <u32>tcb.backoff >= ORPHAN_RETRIES_MAX && backedOffRto(tcb) >= MAX_RTO_NANOS;
+  const isLate = isUserTimeout(tcb, tcb.retransmitsSinceNanos, now);
+  if (<u32>tcb.probesOut >= limit || isLate || isHostage) {
     giveUp(index, tcb);
     return;
   }
