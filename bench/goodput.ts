@@ -15,6 +15,7 @@ const CONNECTIONS = 16;
 /** Within a tenth of Linux's. */
 const KERNEL_RATIO_MAX = 1 / 0.9;
 const MEGA = 1e6;
+const PORT = 5201;
 
 const plain = (command: readonly string[]) => command;
 
@@ -31,7 +32,7 @@ async function play(name: string, isSender: boolean, isReceiver: boolean): Promi
   process.stderr.write(`goodput: ${name}\n`);
   const fast = (command: readonly string[]) => accelerated(command, ["--wait=sleep", "--require"]);
   const rate = await stream({
-    ...{ server, client, seconds: SECONDS, warmUpSeconds: WARM_UP_SECONDS },
+    ...{ server, client, port: PORT, seconds: SECONDS, warmUpSeconds: WARM_UP_SECONDS },
     options: ["-P", String(CONNECTIONS), "-C", "cubic"],
     wrapServer: isReceiver ? fast : plain,
     wrapClient: isSender ? fast : plain,

@@ -2,11 +2,10 @@
 
 import type { Host } from "./network.ts";
 
-const PORT = 5201;
-
 export interface Stream {
   server: Host;
   client: Host;
+  port: number;
   /** Seconds of sending; those before are not counted. */
   seconds: number;
   warmUpSeconds: number;
@@ -18,20 +17,22 @@ export interface Stream {
 }
 
 interface Report {
-  end: { sum_received: { bits_per_second: number } };
+  end: { sum_received?: { bits_per_second: number } };
 }
 
 /** What the client sends to the server arrives at this rate, in bits per second. */
 export async function stream(game: Stream): Promise<number> {
-  const { server, client, seconds, warmUpSeconds, options } = game;
-  const serve = ["iperf3", "-s", "-1", "-B", server.address, "-p", String(PORT)];
+  const { server, client, port, seconds, warmUpSeconds, options } = game;
+  const serve = ["iperf3", "-s", "-1", "-B", server.address, "-p", String(port)];
   const limitMillis = (seconds + warmUpSeconds + 30) * 1000;
   await using running = server.start(game.wrapServer(serve), { limitMillis });
-  await server.waitForTcpPort(PORT);
+  await server.waitForTcpPort(port);
   const times = ["-t", String(seconds), "-O", String(warmUpSeconds)];
-  const target = ["-c", server.address, "-p", String(PORT), ...times, "--json"];
+  const target = ["-c", server.address, "-p", String(port), ...times, "--json"];
   const ask = game.wrapClient(["iperf3", ...target, ...options]);
   const { stdout } = await client.run(ask, { limitMillis });
   await running.waitForExit();
-  return (JSON.parse(stdout) as Report).end.sum_received.bits_per_second;
+  const rate = (JSON.parse(stdout) as Report).end.sum_received?.bits_per_second;
+  if (rate === undefined) throw new Error(`iperf3 measured nothing: ${stdout}`);
+  return rate;
 }

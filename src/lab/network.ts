@@ -24,6 +24,8 @@ export interface Attachment {
   peerAddress: string;
 }
 
+export type Offloads = "all" | "checksums" | "none";
+
 export interface NetworkOptions {
   /** Pairs of host names to join. */
   links?: readonly (readonly [string, string])[];
@@ -34,8 +36,11 @@ export interface NetworkOptions {
   impairment?: Impairment | undefined;
   /** Lines that /etc/group has on the hosts besides the machine's. */
   groups?: readonly string[];
-  /** False: the kernels neither leave checksums unfinished nor send or receive giant segments. */
-  offloads?: boolean;
+  /**
+   * What the kernels leave to the interfaces: "checksums" are not finished; with "all", segments may
+   * be giant, too.
+   */
+  offloads?: Offloads;
 }
 
 /** One end of a veth pair that is being made. */
@@ -241,7 +246,7 @@ export class Network implements AsyncDisposable {
         groups = [],
       } = options;
       // A bad cable carries frames as they are: complete, and no larger than the link's.
-      const { offloads = impairment === undefined } = options;
+      const { offloads = impairment ? "none" : "all" } = options;
       await network.#build({ links, mtu, queues, impairment, groups, offloads });
       return network;
     } catch (error) {
@@ -318,9 +323,10 @@ export class Network implements AsyncDisposable {
       const peerAddress = (address === first.address ? second : first).address;
       host.attachments.push({ interfaceName, address, macAddress, peerAddress });
       await host.run(["ip", "addr", "add", `${address}/24`, "brd", "+", "dev", interfaceName]);
-      if (options.offloads) continue;
-      const off = ["tx", "off", "tso", "off", "gso", "off", "gro", "off"];
-      await host.run(["ethtool", "-K", interfaceName, ...off]);
+      if (options.offloads === "all") continue;
+      const off = ["tso", "gso", "gro", ...(options.offloads === "none" ? ["tx"] : [])];
+      const settings = off.flatMap((name) => [name, "off"]);
+      await host.run(["ethtool", "-K", interfaceName, ...settings]);
     }
     if (middle && options.impairment) {
       this.#cables[index] = await BadCable.start(middle, ["side0", "side1"], options.impairment);
