@@ -27,13 +27,18 @@ export function output(index: u32, more: bool, now: u64): void {
   const state = <u32>tcb.state;
   if (state == TcpState.SynSent || state == TcpState.SynReceived) {
     if (tcb.sndNxt == tcb.iss && sendSyn(index, now)) tcb.sndNxt = tcb.iss + 1;
-    if (tcb.has(TcpFlag.AckNow)) sendAck(index, now);
+    if (tcb.has(TcpFlag.AckNow) && !sendAck(index, now)) retryAck(index, tcb);
     return;
   }
   if (tcb.sendHead != 0) sendQueue(index, tcb, more, now);
   if (tcb.has(TcpFlag.AckNow) && tcb.state != <u8>TcpState.Closed && !sendAck(index, now)) {
-    if (!tcb.has(TcpFlag.RouteWait)) addPending(index);
+    retryAck(index, tcb);
   }
+}
+
+/** Whoever has something to acknowledge is in the list, or waits for a way. */
+function retryAck(index: u32, tcb: Tcb): void {
+  if (!tcb.has(TcpFlag.RouteWait)) addPending(index);
 }
 
 function sendQueue(index: u32, tcb: Tcb, more: bool, now: u64): void {

@@ -3,8 +3,10 @@
 
 import { isSumRight } from "../base/checksum";
 import { isReceived } from "../link/ingress";
+import { Interface } from "../link/interface";
 import { isMartian } from "../link/martian";
 import { Queue } from "../link/queue";
+import { giveFrame } from "../region/frames";
 import { RegionHeader } from "../region/header";
 import { ETHERNET_HEADER_BYTES } from "../wire/ethernet";
 import { IPV4_MIN_HEADER_BYTES, Ipv4Header } from "../wire/ipv4";
@@ -34,9 +36,11 @@ export function plainTcp(entry: usize, queueSlot: u32, mac: u64, now: u64): bool
   const available = total - IPV4_MIN_HEADER_BYTES;
   if (!TcpHeader.fits(tcpAt, available)) return false;
   const frame = address >> header.frameShift;
+  const queue = Queue.at(queueSlot);
   if (!tcpInput(changetype<Ipv4Header>(ipAt), tcpAt, available, frame, queueSlot, now)) {
-    return false;
+    Interface.at(queue.interfaceSlot).rxDrops += 1;
+    giveFrame(frame);
   }
-  Queue.at(queueSlot).posted -= 1;
+  queue.posted -= 1;
   return true;
 }
