@@ -37,8 +37,8 @@ export interface NetworkOptions {
   /** Lines that /etc/group has on the hosts besides the machine's. */
   groups?: readonly string[];
   /**
-   * What the kernels leave to the interfaces: "checksums" are not finished; with "all", segments may
-   * be giant, too.
+   * What the kernels leave to the interfaces: "checksums" are not finished; with "all", segments
+   * may be giant, too.
    */
   offloads?: Offloads;
 }
