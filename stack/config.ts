@@ -5,6 +5,8 @@
 export const MAX_CLIENTS: u32 = 1024;
 /** Threads that may sleep at the same time; slot 0 is exasockd's doorbell. */
 export const MAX_WAITERS: u32 = 4096;
+/** Classes of sockets by which programs learn what happened; one bit each in a sleeper's mask. */
+export const ACTIVITY_CLASSES: u32 = 64;
 export const MAX_INTERFACES: u32 = 32;
 /** AF_XDP sockets of all interfaces together; one bit each in a kick mask. */
 export const MAX_QUEUES: u32 = 64;

@@ -2,6 +2,7 @@
 // descriptors are mapped over (MAP_FIXED) are whole multiples of 64 KiB.
 
 import {
+  ACTIVITY_CLASSES,
   ARRIVAL_COUNTERS,
   CONNECTION_BUCKETS,
   COOKIE_BUCKETS,
@@ -62,7 +63,9 @@ export const PORTS_OFFSET: u32 = PORT_CHAINS_OFFSET + PORT_BUCKETS * 4;
 export const WHEEL_OFFSET: u32 = PORTS_OFFSET + MAX_PORTS * PORT_BYTES;
 export const SEGMENT_OFFSET: u32 = WHEEL_OFFSET + WHEEL_BYTES;
 export const TCP_INFO_OFFSET: u32 = SEGMENT_OFFSET + SEGMENT_BYTES;
-const TABLES_END: u32 = TCP_INFO_OFFSET + TCP_INFO_BYTES;
+/** Counters of what happened to sockets, u32 for each class: socket index modulo their number. */
+export const ACTIVITY_OFFSET: u32 = TCP_INFO_OFFSET + TCP_INFO_BYTES;
+const TABLES_END: u32 = ACTIVITY_OFFSET + ACTIVITY_CLASSES * 4;
 
 /** Window: the steering table, a BPF array map shared with the XDP programs. */
 export const STEERING_OFFSET: u32 =

@@ -6,222 +6,39 @@
  *
  * One lock for all lists, held for a scan: handlers of signals wait meanwhile.
  */
-#include "shim.h"
+#include "epoll.h"
 
-#include <sched.h>
-#include <stdlib.h>
-#include <sys/un.h>
-
-#define IN_EVENTS ((uint32_t)(EPOLLIN | EPOLLRDNORM))
-#define OUT_EVENTS ((uint32_t)(EPOLLOUT | EPOLLWRNORM))
 #define KERNEL_ASK_NANOS 20000u
-/* How deep Linux lets instances nest (EP_MAX_NESTS). */
-enum { NESTS_MAX = 4 };
-
-/* What the kernel's instance knows of a member. */
-enum Half { HALF_WHOLE, HALF_WITHOUT_OUT, HALF_NONE };
-
-struct Member {
-  int fd;
-  /* One of these two. */
-  struct Endpoint *endpoint;
-  struct Epoll *inner;
-  struct epoll_event event;
-  /* What was reported last, for EPOLLET. */
-  uint64_t arrivals;
-  uint32_t blockedSends;
-  bool reported;
-  bool reportedOut;
-  bool reportedError;
-  /* After EPOLLONESHOT, until EPOLL_CTL_MOD. */
-  bool disarmed;
-  enum Half half;
+enum {
+  /* How deep Linux lets instances nest (EP_MAX_NESTS). */
+  NESTS_MAX = 4,
+  /* So few members are all looked at: that costs less than to find out which are worth it. */
+  FEW_MEMBERS = 16,
 };
-
-struct Epoll {
-  struct Epoll *next;
-  /* A descriptor of it, when last looked at. */
-  int fd;
-  uint32_t references;
-  uint32_t count;
-  uint32_t room;
-  /* Where the next scan begins, so that nobody starves. */
-  uint32_t cursor;
-  struct Member *members;
-  uint64_t askedNanos;
-  /* Waiter that sleeps in it: rung when a member is added. */
-  _Atomic uint32_t sleeper;
-};
-
-static struct Epoll *all;
-static atomic_flag lock = ATOMIC_FLAG_INIT;
-
-static void acquire(void) {
-  hold();
-  while (atomic_flag_test_and_set_explicit(&lock, memory_order_acquire)) sched_yield();
-}
-
-static void release(void) {
-  atomic_flag_clear_explicit(&lock, memory_order_release);
-  unhold();
-}
-
-void epoll_after_fork(void) { atomic_flag_clear(&lock); }
-
-void epoll_reference(struct Epoll *epoll) {
-  acquire();
-  epoll->references++;
-  release();
-}
-
-static void remove_member(struct Epoll *epoll, uint32_t at) {
-  struct Endpoint *endpoint = epoll->members[at].endpoint;
-  if (endpoint != NULL) endpoint->memberships--;
-  epoll->members[at] = epoll->members[--epoll->count];
-}
-
-/* Removes a socket, or an inner instance, from every instance. Precondition: the lock is held. */
-static void forget(const struct Endpoint *endpoint, const struct Epoll *inner) {
-  for (struct Epoll *epoll = all; epoll != NULL; epoll = epoll->next) {
-    for (uint32_t i = epoll->count; i > 0; i--) {
-      struct Member *member = &epoll->members[i - 1];
-      if (member->endpoint == endpoint && member->inner == inner) remove_member(epoll, i - 1);
-    }
-  }
-}
-
-void epoll_drop(struct Epoll *epoll) {
-  acquire();
-  bool last = --epoll->references == 0;
-  if (last) forget(NULL, epoll);
-  for (struct Epoll **at = &all; last && *at != NULL; at = &(*at)->next) {
-    if (*at != epoll) continue;
-    *at = epoll->next;
-    break;
-  }
-  release();
-  if (!last) return;
-  free(epoll->members);
-  free(epoll);
-}
-
-void epoll_forget(struct Endpoint *endpoint) {
-  if (LIKELY(endpoint->memberships == 0)) return;
-  acquire();
-  forget(endpoint, NULL);
-  release();
-}
-
-static struct Member *find_member(struct Epoll *epoll, int fd) {
-  for (uint32_t i = 0; i < epoll->count; i++) {
-    if (epoll->members[i].fd == fd) return &epoll->members[i];
-  }
-  return NULL;
-}
-
-/* The instance's record, made if it has none. Precondition: the lock is held. */
-static struct Epoll *record(int fd) {
-  struct Epoll *epoll = fd_epoll(fd);
-  if (epoll != NULL) return epoll;
-  epoll = calloc(1, sizeof *epoll);
-  if (epoll == NULL) return NULL;
-  epoll->references = 1;
-  epoll->fd = fd;
-  epoll->next = all;
-  all = epoll;
-  fd_set_epoll(fd, epoll);
-  return epoll;
-}
-
-static bool add_member(struct Epoll *epoll, const struct Member *member) {
-  if (epoll->count == epoll->room) {
-    uint32_t room = epoll->room == 0 ? 8 : epoll->room * 2;
-    struct Member *members = realloc(epoll->members, room * sizeof *members);
-    if (members == NULL) return false;
-    epoll->members = members;
-    epoll->room = room;
-  }
-  epoll->members[epoll->count++] = *member;
-  if (member->endpoint != NULL) member->endpoint->memberships++;
-  return true;
-}
 
 /* Once this process has joined, a wait in any instance may have to end for a socket added later. */
 static int created(int fd) {
   if (fd < 0 || fd >= FD_MAX || !process.joined || fd_borrowed()) return fd;
-  acquire();
-  record(fd);
-  release();
+  epolls_acquire();
+  epoll_record(fd);
+  epolls_release();
   return fd;
 }
 
 int shim_epoll_create(int size) { return created(real.epoll_create(size)); }
 int shim_epoll_create1(int flags) { return created(real.epoll_create1(flags)); }
 
-/* What the kernel is to know of it now. */
-static enum Half half_of(const struct Member *member) {
-  struct Endpoint *endpoint = member->endpoint;
-  if (endpoint == NULL) return HALF_WHOLE;
-  if (endpoint->stream) return socket_is_alone(endpoint) ? HALF_NONE : HALF_WHOLE;
-  return socket_is_accelerated(endpoint) ? HALF_WITHOUT_OUT : HALF_WHOLE;
-}
-
-/* Brings the kernel's registration in line with who reports what. */
-static void sync_kernel(int fd, struct Member *member) {
-  enum Half half = half_of(member);
-  if (LIKELY(half == member->half)) return;
-  struct epoll_event event = member->event;
-  if (half == HALF_WITHOUT_OUT) event.events &= ~OUT_EVENTS;
-  if (member->disarmed) event.events = EPOLLONESHOT;
-  int operation = member->half == HALF_NONE ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
-  if (half == HALF_NONE) operation = EPOLL_CTL_DEL;
-  real.epoll_ctl(fd, operation, member->fd, &event);
-  member->half = half;
-}
-
-/* A sleeper in the instance does not know of the change. */
-static void wake_sleeper(struct Epoll *epoll) {
-  uint32_t waiter = atomic_exchange(&epoll->sleeper, 0);
-  if (waiter == 0 || process.wires.bell < 0) return;
-  struct sockaddr_un name;
-  socklen_t bytes = core_bell_address(&name, process.stackName, waiter);
-  real.sendto(process.wires.bell, "", 1, MSG_DONTWAIT, (struct sockaddr *)&name, bytes);
-}
-
 /* Records what the kernel accepted. */
 static void note_change(int fd, int operation, const struct Member *change) {
-  struct Epoll *epoll = operation == EPOLL_CTL_DEL ? fd_epoll(fd) : record(fd);
+  struct Epoll *epoll = operation == EPOLL_CTL_DEL ? fd_epoll(fd) : epoll_record(fd);
   if (epoll == NULL) return;
-  struct Member *member = find_member(epoll, change->fd);
-  if (operation == EPOLL_CTL_DEL) {
-    if (member != NULL) remove_member(epoll, (uint32_t)(member - epoll->members));
-    return;
+  const struct Member *member = epoll_find(epoll, change->fd);
+  if (operation != EPOLL_CTL_DEL) {
+    epoll_put(epoll, change);
+    epoll_wake_sleeper(epoll);
+  } else if (member != NULL) {
+    epoll_remove(epoll, member);
   }
-  if (member != NULL && member->endpoint != change->endpoint) {
-    /* The number was closed and given out again, and the old socket lives on under another. */
-    remove_member(epoll, (uint32_t)(member - epoll->members));
-    member = NULL;
-  }
-  if (member == NULL) add_member(epoll, change);
-  else *member = *change;
-  wake_sleeper(epoll);
-}
-
-void epoll_follow(struct Endpoint *endpoint) {
-  if (LIKELY(endpoint->memberships == 0)) return;
-  int saved = errno;
-  acquire();
-  for (struct Epoll *epoll = all; epoll != NULL; epoll = epoll->next) {
-    for (uint32_t i = 0; i < epoll->count; i++) {
-      if (epoll->members[i].endpoint != endpoint) continue;
-      epoll->fd = fd_of_epoll(epoll, epoll->fd);
-      sync_kernel(epoll->fd, &epoll->members[i]);
-      epoll->members[i].reported = false;
-      wake_sleeper(epoll);
-    }
-  }
-  release();
-  errno = saved;
 }
 
 /* Whether it is an epoll instance at all: 0, or -errno as the kernel says. */
@@ -235,24 +52,27 @@ static int check_instance(int fd, int target) {
 
 /* epoll_ctl for what the kernel does not know. 0 or -errno. Precondition: the lock is held. */
 static int change_ours(int fd, int operation, const struct Member *change) {
-  struct Epoll *epoll = fd_epoll(fd);
-  struct Member *member = epoll != NULL ? find_member(epoll, change->fd) : NULL;
-  if (operation == EPOLL_CTL_ADD) {
-    if (member != NULL) return -EEXIST;
-    if (epoll == NULL) epoll = record(fd);
-    if (epoll == NULL || !add_member(epoll, change)) return -ENOMEM;
-    wake_sleeper(epoll);
-    return 0;
+  struct Epoll *epoll = epoll_record(fd);
+  if (epoll == NULL) return -ENOMEM;
+  const struct Member *member = epoll_find(epoll, change->fd);
+  if (member != NULL && member->endpoint != change->endpoint) member = NULL;
+  switch (operation) {
+    case EPOLL_CTL_ADD:
+      if (member != NULL) return -EEXIST;
+      break;
+    case EPOLL_CTL_MOD:
+      if (member == NULL) return -ENOENT;
+      if (((change->event.events | member->event.events) & EPOLLEXCLUSIVE) != 0) return -EINVAL;
+      break;
+    case EPOLL_CTL_DEL:
+      if (member == NULL) return -ENOENT;
+      epoll_remove(epoll, member);
+      return 0;
+    default:
+      return -EINVAL;
   }
-  if (operation != EPOLL_CTL_MOD && operation != EPOLL_CTL_DEL) return -EINVAL;
-  if (member == NULL) return -ENOENT;
-  if (operation == EPOLL_CTL_DEL) {
-    remove_member(epoll, (uint32_t)(member - epoll->members));
-    return 0;
-  }
-  if (((change->event.events | member->event.events) & EPOLLEXCLUSIVE) != 0) return -EINVAL;
-  *member = *change;
-  wake_sleeper(epoll);
+  if (!epoll_put(epoll, change)) return -ENOMEM;
+  epoll_wake_sleeper(epoll);
   return 0;
 }
 
@@ -264,24 +84,24 @@ int shim_epoll_ctl(int fd, int operation, int target, struct epoll_event *event)
   }
   change.endpoint = fd_socket(target);
   change.inner = fd_epoll(target);
-  change.half = half_of(&change);
+  change.half = epoll_half(&change);
   struct epoll_event kernels = {0};
   if (operation != EPOLL_CTL_DEL) kernels = change.event = *event;
   if (change.half == HALF_WITHOUT_OUT) kernels.events &= ~OUT_EVENTS;
   if (change.half == HALF_NONE) {
     int checked = check_instance(fd, target);
     if (checked != 0) return (int)answer(checked);
-    acquire();
+    epolls_acquire();
     int changed = change_ours(fd, operation, &change);
-    release();
+    epolls_release();
     return (int)answer(changed);
   }
   int result = real.epoll_ctl(fd, operation, target, &kernels);
   if (result != 0) return result;
   int saved = errno;
-  acquire();
+  epolls_acquire();
   note_change(fd, operation, &change);
-  release();
+  epolls_release();
   errno = saved;
   return 0;
 }
@@ -296,9 +116,9 @@ static bool has_ready_member(struct Epoll *epoll, unsigned depth) {
 }
 
 bool epoll_ready(struct Epoll *epoll) {
-  acquire();
+  epolls_acquire();
   bool ready = has_ready_member(epoll, 0);
-  release();
+  epolls_release();
   return ready;
 }
 
@@ -362,28 +182,49 @@ struct EpollWaiting {
   int room;
 };
 
+/* Classes of sockets that something happened to since the last scan, one bit each. */
+static uint64_t active_classes(struct Epoll *epoll) {
+  if (epoll->count <= FEW_MEMBERS || process.orphaned) return ~UINT64_C(0);
+  const uint32_t *activity = region_at(ACTIVITY_OFFSET);
+  uint64_t active = 0;
+  for (unsigned n = 0; n < ACTIVITY_CLASSES; n++) {
+    uint32_t count = __atomic_load_n(&activity[n], __ATOMIC_ACQUIRE);
+    active |= (uint64_t)(count != epoll->seen[n]) << n;
+    epoll->seen[n] = count;
+  }
+  return active;
+}
+
+/* Fired: the kernel's half must not fire as well. */
+static void disarm(int fd, struct Member *member) {
+  struct epoll_event nothing = {EPOLLONESHOT, member->event.data};
+  if (member->half != HALF_NONE) real.epoll_ctl(fd, EPOLL_CTL_MOD, member->fd, &nothing);
+  member->disarmed = true;
+}
+
 /* One pass over the members. Returns the events written; says if the kernel is worth asking. */
 static int scan(const struct EpollWaiting *waiting, struct Epoll *epoll, uint64_t now, bool *ask) {
   int found = 0;
-  uint32_t start = epoll->count != 0 ? epoll->cursor % epoll->count : 0;
-  for (uint32_t n = 0; n < epoll->count; n++) {
-    struct Member *member = &epoll->members[(start + n) % epoll->count];
-    sync_kernel(waiting->fd, member);
+  uint64_t active = active_classes(epoll);
+  uint32_t at = epoll->count != 0 ? epoll->cursor % epoll->count : 0;
+  for (uint32_t n = 0; n < epoll->count; n++, at = at + 1 < epoll->count ? at + 1 : 0) {
+    uint8_t tag = epoll->tags[at];
+    if ((tag & (TAG_ALWAYS | TAG_HOT)) == 0 && (active >> (tag & TAG_CLASS) & 1) == 0) continue;
+    struct Member *member = &epoll->members[at];
+    epoll_sync(waiting->fd, epoll, member);
     struct Endpoint *endpoint = member->endpoint;
     bool twin = endpoint != NULL && endpoint->index != 0 && member->half != HALF_NONE;
     if (twin && socket_twin_worth(endpoint, now)) *ask = true;
-    if (found == waiting->room) continue;
-    uint32_t events = member_events(member, false, 0);
+    uint32_t events = found < waiting->room ? member_events(member, false, 0) : 0;
+    /* What was not looked at, or is ready, is looked at again. */
+    if (member->half == HALF_NONE) {
+      bool hot = events != 0 || found == waiting->room;
+      epoll->tags[at] = (uint8_t)((hot ? TAG_HOT : 0) | (endpoint->index & TAG_CLASS));
+    }
     if (events == 0) continue;
     waiting->events[found++] = (struct epoll_event){events, member->event.data};
-    epoll->cursor = (start + n + 1) % epoll->count;
-    if ((member->event.events & EPOLLONESHOT) == 0) continue;
-    /* Fired: the kernel's half must not fire as well. */
-    struct epoll_event nothing = {EPOLLONESHOT, member->event.data};
-    if (member->half != HALF_NONE) {
-      real.epoll_ctl(waiting->fd, EPOLL_CTL_MOD, member->fd, &nothing);
-    }
-    member->disarmed = true;
+    epoll->cursor = at + 1;
+    if ((member->event.events & EPOLLONESHOT) != 0) disarm(waiting->fd, member);
   }
   return found;
 }
@@ -403,6 +244,7 @@ static int add_kernel(const struct EpollWaiting *waiting, struct Epoll *epoll, i
                  : 0;
   if (more < 0) return found > 0 ? found : -errno;
   for (uint32_t i = 0; more == 0 && waiting->room > found && i < epoll->count; i++) {
+    if ((epoll->tags[i] & TAG_ALWAYS) == 0) continue;
     struct Member *member = &epoll->members[i];
     bool levels = (member->event.events & (EPOLLET | EPOLLONESHOT)) == 0;
     bool twin = member->endpoint != NULL && member->half != HALF_NONE &&
@@ -426,19 +268,20 @@ static int add_kernel(const struct EpollWaiting *waiting, struct Epoll *epoll, i
 static int try_epoll(void *context, uint64_t now, bool askKernel) {
   const struct EpollWaiting *waiting = context;
   stack_pump(now);
-  acquire();
+  epolls_acquire();
   struct Epoll *epoll = fd_epoll(waiting->fd);
   if (epoll == NULL) {
-    release();
+    epolls_release();
     return -EBADF;
   }
   if (self.armed) atomic_store(&epoll->sleeper, self.waiter);
+  else if (atomic_load(&epoll->sleeper) == self.waiter) atomic_store(&epoll->sleeper, 0);
   int found = scan(waiting, epoll, now, &askKernel);
   if (askKernel || now - epoll->askedNanos > KERNEL_ASK_NANOS) {
     epoll->askedNanos = now;
     found = add_kernel(waiting, epoll, found);
   }
-  release();
+  epolls_release();
   return found;
 }
 

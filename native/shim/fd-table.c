@@ -93,7 +93,7 @@ void fd_make_plain(int fd) {
 }
 
 void fd_set_endpoint(int fd, struct Endpoint *endpoint) {
-  atomic_fetch_add(&endpoint->references, 1);
+  if (atomic_fetch_add(&endpoint->references, 1) == 0) endpoint->fd = fd;
   set(fd, FD_SOCKET, endpoint);
 }
 

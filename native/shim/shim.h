@@ -113,6 +113,8 @@ struct Endpoint {
   bool autobound;
   /* What the program set, one bit for each of the options of stream-options.c. */
   uint64_t optionsSet;
+  /* A descriptor of it, the first. */
+  int fd;
   /* Entries in epoll instances. */
   _Atomic uint32_t memberships;
 };

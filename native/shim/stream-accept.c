@@ -32,9 +32,7 @@ static const char *listen_in_stack(int fd, struct Endpoint *endpoint, int backlo
   if (!process_join() || !process_usable()) return "no stack to join";
   uint64_t cookie = socket_cookie(fd);
   if (!stream_enter(fd, endpoint, cookie)) return "the stack has no socket left";
-  uint32_t device = 0;
-  room = sizeof device;
-  real.getsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &device, &room);
+  uint32_t device = stream_device(fd, endpoint);
   int result = -VIA_KERNEL;
   if (stack_lock()) {
     result = (int)w2c_stack_tcpListen(stack, endpoint->index, 0, mapped(local.sin_addr),

@@ -9,6 +9,7 @@
 
 /* An exasockd that takes longer is left out: the kernel connects. */
 #define ROUTE_WAIT_NANOS 100000000u
+enum { PORT_TRIES = 8 };
 /* Between two looks for exasockd's answer, which needs the lock to be given. */
 #define ROUTE_LOOK_NANOS 20000u
 
@@ -132,20 +133,21 @@ static const char *open_in_stack(int fd, struct Endpoint *endpoint, struct Attem
     const char *why = stream_obstacle(endpoint, local.sin_addr);
     if (why != NULL) return why;
   }
-  uint32_t device = 0;
-  room = sizeof device;
-  real.getsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &device, &room);
+  uint32_t device = stream_device(fd, endpoint);
   bool any = local.sin_addr.s_addr == 0;
   struct Routing routing = {mapped(attempt->to.sin_addr), mapped(local.sin_addr), device, 0, 0};
   if (!find_route(&routing)) return "the stack has no way there";
   if (stream_reserve_port(fd, endpoint, &local) != 0) return "no port to reserve";
   if (!stream_enter(fd, endpoint, socket_cookie(fd))) return "the stack has no socket left";
   int opened = -VIA_KERNEL;
-  if (stack_lock()) {
+  for (unsigned tries = 0; tries < PORT_TRIES && stack_lock(); tries++) {
     opened = (int)w2c_stack_tcpConnect(stack, endpoint->index, 0, routing.sourceLo, local.sin_port,
                                        0, routing.remoteLo, attempt->to.sin_port, any, device,
                                        now_nanos());
     stack_unlock();
+    /* The port is free for the kernel, but the stack still ends a connection that had it. */
+    if (opened != -EADDRNOTAVAIL || !endpoint->autobound) break;
+    if (!stream_change_port(fd, &local)) break;
   }
   if (opened != 0) stream_leave(endpoint, true);
   if (opened == -ENOSPC || opened == -VIA_KERNEL) return "the stack has no room for it";

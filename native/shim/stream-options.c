@@ -55,6 +55,7 @@ static const struct StreamOption options[] = {
     {SOL_SOCKET, SO_SNDTIMEO, SEND_TIMEOUT, 0, NULL},
     {SOL_SOCKET, SO_PRIORITY, TWIN, 0, NULL},
     {SOL_SOCKET, SO_BINDTODEVICE, TWIN, 0, NULL},
+    {SOL_SOCKET, SO_BINDTOIFINDEX, TWIN, 0, NULL},
     {IPPROTO_IP, IP_TTL, SOCKET, SocketOption_Ttl, NULL},
     {IPPROTO_IP, IP_TOS, SOCKET, SocketOption_Tos, NULL},
     {IPPROTO_TCP, TCP_NODELAY, TCP, TcpOption_NoDelay, NULL},
@@ -197,6 +198,14 @@ void stream_inherit(int fd, struct Endpoint *endpoint, int listener,
   }
 }
 
+uint32_t stream_device(int fd, const struct Endpoint *endpoint) {
+  uint32_t device = 0;
+  socklen_t bytes = sizeof device;
+  if (endpoint->optionsSet == 0) return 0;
+  real.getsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &device, &bytes);
+  return device;
+}
+
 /* What the stack can't do, of a value that is about to be set. */
 static bool is_kernels(const struct StreamOption *option, const void *value, socklen_t bytes) {
   if (option->action == KERNEL) return true;
@@ -229,6 +238,8 @@ int stream_setsockopt(int fd, struct Endpoint *endpoint, int level, int name, co
     mirror(fd, endpoint, option);
     bool limited = kind == STREAM_LISTENER && option->action == RECEIVE_TIMEOUT;
     if (limited) stream_limit_twin(fd, true, 0);
+    /* What waits in the queue may be enough now. */
+    if (level == SOL_SOCKET && name == SO_RCVLOWAT) epoll_follow(endpoint);
   }
   errno = saved;
   return result;

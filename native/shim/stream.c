@@ -133,6 +133,15 @@ int stream_reserve_port(int fd, struct Endpoint *endpoint, struct sockaddr_in *l
   return real.getsockname(fd, (struct sockaddr *)local, &room) == 0 ? 0 : -errno;
 }
 
+bool stream_change_port(int fd, struct sockaddr_in *local) {
+  static const struct sockaddr nobody = {.sa_family = AF_UNSPEC};
+  socklen_t room = sizeof *local;
+  *local = (struct sockaddr_in){.sin_family = AF_INET};
+  return real.listen(fd, 1) == 0 && real.connect(fd, &nobody, sizeof nobody) == 0 &&
+         real.bind(fd, (struct sockaddr *)local, sizeof *local) == 0 &&
+         real.getsockname(fd, (struct sockaddr *)local, &room) == 0;
+}
+
 static int put_name(uint64_t lo, uint16_t portNet, struct sockaddr *address, socklen_t *bytes) {
   struct sockaddr_in name = {.sin_family = AF_INET, .sin_port = portNet};
   name.sin_addr.s_addr = (in_addr_t)(lo >> 32);

@@ -48,6 +48,9 @@ int stream_shutdown(int fd, struct Endpoint *endpoint, int how);
 /* The kernel socket's address gets a port, by the kernel's choice, if it has none. 0 or -errno. */
 int stream_reserve_port(int fd, struct Endpoint *endpoint, struct sockaddr_in *local);
 
+/* Another one than the kernel chose, which only a socket that listened gives back. */
+bool stream_change_port(int fd, struct sockaddr_in *local);
+
 /* stream-connect.c: 0 or -errno. */
 int stream_connect(int fd, struct Endpoint *endpoint, const struct sockaddr *address,
                    socklen_t bytes);
@@ -56,6 +59,8 @@ int stream_connect(int fd, struct Endpoint *endpoint, const struct sockaddr *add
 void stream_limit_twin(int fd, bool limited, uint64_t nanos);
 
 /* stream-options.c */
+/* SO_BINDTODEVICE, as an interface index; 0 for none. */
+uint32_t stream_device(int fd, const struct Endpoint *endpoint);
 void stream_mirror_all(int fd, struct Endpoint *endpoint);
 void stream_inherit(int fd, struct Endpoint *endpoint, int listener,
                     const struct Endpoint *parent);

@@ -15,6 +15,8 @@ const RLIMIT_NOFILE = 7;
 const DESCRIPTORS_MAX = 65536;
 /** More ports than that are not held: the kernel may give them out anew. */
 const PORTS_MAX = 32768;
+/** Most connections are over by then: their ports would be held for nothing. */
+const PATIENCE_MILLIS = 50;
 
 interface HeldPort {
   readonly fd: number;
@@ -26,9 +28,18 @@ function portNetOf(port: number): number {
   return ((port & 0xff) << 8) | (port >> 8);
 }
 
+/** A port that its socket has just left. */
+interface LeftPort {
+  readonly address: Buffer;
+  readonly lo: bigint;
+  readonly port: number;
+}
+
 export class HeldPorts {
   readonly #region: Region;
   readonly #held = new Map<string, HeldPort>();
+  #left: LeftPort[] = [];
+  #timer: NodeJS.Timeout | undefined;
 
   constructor(region: Region) {
     this.#region = region;
@@ -36,8 +47,20 @@ export class HeldPorts {
     native().setLimit(RLIMIT_NOFILE, DESCRIPTORS_MAX, DESCRIPTORS_MAX);
   }
 
-  /** Holds a local address's port if connections of the stack use it. */
+  /** Holds a local address's port if connections of the stack still use it in a moment. */
   hold(address: Buffer, lo: bigint, port: number): void {
+    this.#left.push({ address, lo, port });
+    this.#timer ??= setTimeout(() => this.#holdUsed(), PATIENCE_MILLIS);
+  }
+
+  #holdUsed(): void {
+    const left = this.#left;
+    this.#left = [];
+    this.#timer = undefined;
+    for (const one of left) this.#holdIfUsed(one);
+  }
+
+  #holdIfUsed({ address, lo, port }: LeftPort): void {
     const portNet = portNetOf(port);
     const key = `${lo}/${port}`;
     if (this.#held.has(key) || this.#held.size >= PORTS_MAX) return;
@@ -66,6 +89,7 @@ export class HeldPorts {
   }
 
   close(): void {
+    clearTimeout(this.#timer);
     for (const { fd } of this.#held.values()) native().close(fd);
     this.#held.clear();
   }

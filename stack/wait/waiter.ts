@@ -2,9 +2,9 @@
 // (socket index modulo 64): a rare needless wake-up is cheaper than exact lists. One sleeper, the
 // leader, also sleeps on the AF_XDP sockets; when it stops, a successor is woken to take over.
 
-import { loadAcquire32 } from "../host";
-import { MAX_WAITERS } from "../config";
-import { WAITER_BYTES, WAITERS_OFFSET } from "../layout";
+import { loadAcquire32, storeRelease32 } from "../host";
+import { ACTIVITY_CLASSES, MAX_WAITERS } from "../config";
+import { ACTIVITY_OFFSET, WAITER_BYTES, WAITERS_OFFSET } from "../layout";
 import { RegionHeader } from "../region/header";
 
 export const enum WaiterState {
@@ -91,9 +91,15 @@ export function disarmWaiter(slot: u32): void {
   }
 }
 
+function countActivity(index: u32): void {
+  const at = <usize>(ACTIVITY_OFFSET + ((index & (ACTIVITY_CLASSES - 1)) << 2));
+  storeRelease32(at, load<u32>(at) + 1);
+}
+
 /** Something happened for this socket: its sleepers are to be woken. */
 export function notifySocket(index: u32): void {
   const header = RegionHeader.get();
+  countActivity(index);
   if (header.sleepers == 0) return;
   header.wakeMask |= (<u64>1) << (<u64>(index & 63));
   header.wakeCursor = 0;
@@ -158,6 +164,7 @@ export function rebuildWaiters(): void {
   }
   header.sleepers = sleepers;
   header.wakeCursor = 0;
+  for (let index: u32 = 0; index < ACTIVITY_CLASSES; index++) countActivity(index);
   // Whoever was owed a wake-up gets one: needless ones do no harm.
   header.wakeMask = ~(<u64>0);
 }

@@ -268,3 +268,61 @@ scenario("a thread that waits hears of a connection that another thread adds", a
   await epollControl(calls, epoll, "ADD", [fd, "EPOLLIN"]);
   await waiting;
 });
+
+/** So many that an instance no longer looks at each of them every time. */
+const MANY = 40;
+
+scenario("an instance with many connections tells of each that has something", async (scene) => {
+  const [subject, peer] = [await scene.subject(), await scene.peer()];
+  const listener = await listening(peer, scene.right.address, { backlog: MANY });
+  const epolls = [await epollCreate(subject), await epollCreate(subject)];
+  const [levels, edges] = epolls as [number, number];
+  const pairs: { near: number; far: number }[] = [];
+  for (let i = 0; i < MANY; i++) {
+    const near = await subject.untold.socket("SOCK_STREAM");
+    await subject.untold.connect(near, listener.at);
+    const { result: far } = await peer.untold.make("accept", [listener.fd, 0, 0], "one of many");
+    await epollControl(subject.untold, levels, "ADD", [near, "EPOLLIN"]);
+    await epollControl(subject.untold, edges, "ADD", [near, "EPOLLIN|EPOLLOUT|EPOLLET"]);
+    pairs.push({ near, far });
+  }
+  await epollWait(subject, levels, 0, "epoll_wait", 2 * MANY);
+  await epollWait(subject, edges, 0, "epoll_wait", 2 * MANY);
+  for (const ready of [[3], [0, 17, 39], pairs.keys()]) {
+    const chosen = [...ready].map((i) => pairs[i]).filter((pair) => pair !== undefined);
+    for (const { near, far } of chosen) {
+      await peer.untold.send(far, "x");
+      await poll(subject.untold, [[near, "POLLIN"]], PATIENCE_MILLIS);
+    }
+    await epollWait(subject, levels, PATIENCE_MILLIS, "epoll_wait", 2 * MANY);
+    await epollWait(subject, levels, 0, "epoll_wait", 2 * MANY);
+    await epollWait(subject, edges, PATIENCE_MILLIS, "epoll_wait", 2 * MANY);
+    await epollWait(subject, edges, 0, "epoll_wait", 2 * MANY);
+    for (const { near } of chosen) await subject.untold.recv(near);
+    await epollWait(subject, levels, 0, "epoll_wait", 2 * MANY);
+  }
+  const waiting = epollWait(subject.inThread, levels, PATIENCE_MILLIS, "epoll_wait", 2 * MANY);
+  await poll(peer, [], MOMENT_MILLIS);
+  await peer.send(pairs[20]?.far ?? -1, "x");
+  await waiting;
+  for (const { near } of pairs.slice(10, 30)) await subject.untold.close(near);
+  await peer.send(pairs[35]?.far ?? -1, "y");
+  await epollWait(subject, levels, PATIENCE_MILLIS, "epoll_wait", 2 * MANY);
+});
+
+scenario("few events at a time reach all connections in turn", async (scene) => {
+  const [subject, peer] = [await scene.subject(), await scene.peer()];
+  const listener = await listening(peer, scene.right.address, { backlog: MANY });
+  const epoll = await epollCreate(subject);
+  for (let i = 0; i < MANY; i++) {
+    const near = await subject.untold.socket("SOCK_STREAM");
+    await subject.untold.connect(near, listener.at);
+    await epollControl(subject.untold, epoll, "ADD", [near, "EPOLLOUT"]);
+  }
+  const told = new Set<number>();
+  for (let i = 0; i < MANY; i++) {
+    const { descriptors } = await epollWait(subject.untold, epoll, 0, "epoll_wait", 3);
+    for (const fd of descriptors) told.add(fd);
+  }
+  subject.note(`connections told of: ${told.size}`);
+});
