@@ -25,6 +25,7 @@ import { Region } from "./region.ts";
 import { parseRequest, type Request } from "./requests.ts";
 import { Sockets } from "./sockets.ts";
 import { readStatus } from "./status.ts";
+import { followTcpSettings } from "./tcp-settings.ts";
 import { loadArrivals } from "./xdp-program.ts";
 
 const RLIMIT_MEMLOCK = 8;
@@ -33,6 +34,8 @@ const RLIM_INFINITY = -1;
 const HOUSEKEEPING_MILLIS = 1000;
 /** Every so many rounds of housekeeping, interfaces that could not be used are tried again. */
 const RETRY_ROUNDS = 5;
+/** Every so many rounds of housekeeping the kernel's settings are looked at. */
+const SETTINGS_ROUNDS = 5;
 /** Every so many rounds of housekeeping the sockets are compared with the kernel's. */
 const RECONCILE_ROUNDS = 5;
 /** Sockets of a program that ended are looked for after this long. */
@@ -141,6 +144,7 @@ export class Daemon {
 
   /** Sets the interfaces up and starts to answer. */
   async start(): Promise<void> {
+    followTcpSettings(this.#region);
     this.#mirror.resync();
     await this.#interfaces.reconcile();
     const { frameBytes, frameCount } = this.#region.header;
@@ -196,6 +200,7 @@ export class Daemon {
     this.#destinations.findMissing();
     if (this.#rounds % RECONCILE_ROUNDS === 0) this.#sockets.reconcile();
     if (this.#rounds % RETRY_ROUNDS === 0) this.#interfaces.retryFailed();
+    if (this.#rounds % SETTINGS_ROUNDS === 0) followTcpSettings(this.#region);
     this.#sockets.releasePorts();
     const idleMillis = performance.now() - this.#idleSinceMillis;
     const { idleSeconds } = this.#options;
