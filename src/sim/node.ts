@@ -9,6 +9,8 @@ import type { Random } from "./prng.ts";
 import { createPrograms, type Program } from "./programs.ts";
 import type { CableOptions } from "./world.ts";
 
+/** How often who polls dies, where that happens. */
+const DEATH_CHANCE = 0.03;
 const EPHEMERAL_FIRST = 32768;
 const EPHEMERAL_COUNT = 28232;
 
@@ -46,6 +48,7 @@ export function createNode(setup: NodeOptions) {
   const checker = createChecker(host, fail);
   const count = { received: 0, sent: 0, ringFull: 0, activities: 0 };
   const wake = () => activity();
+  const runHost = pump(setup, host);
   const flush = departures(setup, host, count, wake);
   const programs = createPrograms({ clock, fail, wake, takeNotified: notifications(host) });
   let [timer, pollEvent]: (Event | undefined)[] = [];
@@ -60,7 +63,7 @@ export function createNode(setup: NodeOptions) {
     count.activities += 1;
     let hasRun = true;
     while (hasRun) {
-      host.run(now());
+      runHost();
       flush();
       hasRun = programs.resumeAll();
       flush();
@@ -130,6 +133,19 @@ function notifications({ calls, header }: Host): () => bigint {
     const notified = header.wakeMask;
     if (notified !== 0n) header.wakeMask = 0n;
     return notified;
+  };
+}
+
+/** A function that runs the host; what has a fuse may die of it, and is recovered then. */
+function pump({ options, random, clock }: NodeOptions, host: Host): () => void {
+  const { fuse } = options;
+  const run = () => host.run(BigInt(clock.now()));
+  fuse?.connect(host.view);
+  return () => {
+    if (fuse?.kills(random.chance(DEATH_CHANCE) ? random.between(1, 60) : 0, run)) {
+      host.calls.regionRecover();
+      run();
+    } else if (!fuse) run();
   };
 }
 

@@ -2,6 +2,7 @@
 // follows from the seed.
 
 import { readFileSync } from "node:fs";
+import type { Fuse } from "./fuse.ts";
 import type { HostOptions } from "./host.ts";
 import type { Fail } from "./connection-checks.ts";
 import { type Clock, createClock } from "./clock.ts";
@@ -30,6 +31,8 @@ export interface CableOptions {
   up?: LinkOptions;
   down?: LinkOptions;
   host?: HostOptions;
+  /** Kills whoever polls, now and then; its overrides are to be among the host's. */
+  fuse?: Fuse;
   mtu?: number;
   /** The router tells senders when a packet is too large for the link to this host. */
   reportsMtu?: boolean;

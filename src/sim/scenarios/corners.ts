@@ -2,6 +2,7 @@
 
 import { TcpOption } from "../../../build/gen/layout.ts";
 import type { End } from "../end.ts";
+import { createFuse } from "../fuse.ts";
 import { createHost } from "../host.ts";
 import type { Random } from "../prng.ts";
 import type { Program } from "../programs.ts";
@@ -109,6 +110,43 @@ const recovery: Scenario = {
   },
 };
 
+/** Whoever polls is killed in the middle of it, again and again. */
+const deaths: Scenario = {
+  name: "deaths",
+  setUp: (world) => {
+    const { random } = world;
+    const mortal = (name: string) => {
+      const fuse = createFuse();
+      const cable = randomCable(random);
+      return world.addHost(name, { ...cable, fuse, host: { ...cable.host, host: fuse.overrides } });
+    };
+    const client = mortal("client");
+    const server = random.chance(0.5) ? mortal("server") : world.addHost("server", {});
+    const own = random.stream("server");
+    // A peer that has forgotten the connection is found out by this.
+    const talk = (end: End, from: Random) => {
+      end.conversation.mayFail = true;
+      end.option(TcpOption.KeepAlive, 1);
+      end.option(TcpOption.KeepIdle, 10);
+      return exchange(end, from, from.magnitude(1, 300_000));
+    };
+    server.spawn(
+      "listener",
+      accepting(server, PORT, (end) => talk(end, own)),
+      true,
+    );
+    for (let n = random.between(1, 5); n > 0; n--) {
+      const start = function* (): Program {
+        const end = connect(client, server.address, PORT);
+        end.conversation.mayFail = true;
+        if (yield* end.connected()) yield* talk(end, random);
+        else end.close();
+      };
+      client.spawn(`client ${n}`, start());
+    }
+  },
+};
+
 /** Nothing goes wrong in the network: then nothing may be sent twice, and no timer may fire. */
 const perfect: Scenario = {
   name: "perfect",
@@ -196,4 +234,4 @@ const crowd: Scenario = {
   },
 };
 
-export const CORNERS = [wrap, recovery, perfect, lostAcks, crowd];
+export const CORNERS = [wrap, recovery, deaths, perfect, lostAcks, crowd];

@@ -1,0 +1,54 @@
+// Kills whoever runs the stack, in the middle of a call: between two accesses to what others see.
+// What is in memory stays as it is, as when a program is killed while it holds the lock.
+
+import type { HostOverrides } from "../core/instance.ts";
+
+/** Thrown through the module when the fuse has burnt down. */
+class Death extends Error {}
+
+export type Fuse = ReturnType<typeof createFuse>;
+
+/** A fuse whose `overrides` go to createHost; connect() it with the host's memory. */
+export function createFuse() {
+  const late: { view: DataView | undefined; left: number } = { view: undefined, left: 0 };
+
+  function burn(): void {
+    if (late.left === 0) return;
+    late.left -= 1;
+    if (late.left === 0) throw new Death();
+  }
+
+  const overrides: HostOverrides = {
+    loadAcquire32: (at) => {
+      burn();
+      return late.view?.getInt32(at >>> 0, true) ?? 0;
+    },
+    storeRelease32: (at, value) => {
+      burn();
+      late.view?.setInt32(at >>> 0, value, true);
+    },
+    fence: burn,
+  };
+
+  /** Runs `work`, which may die after so many accesses (0: never). True if it did. */
+  function kills(accesses: number, work: () => void): boolean {
+    late.left = accesses;
+    try {
+      work();
+      return false;
+    } catch (error) {
+      if (error instanceof Death) return true;
+      throw error;
+    } finally {
+      late.left = 0;
+    }
+  }
+
+  return {
+    overrides,
+    connect: (view: DataView) => {
+      late.view = view;
+    },
+    kills,
+  };
+}
