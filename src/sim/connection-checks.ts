@@ -96,7 +96,7 @@ function checkSendQueue(host: Host, connection: Connection, held: Held, fail: Fa
       if (frame.seq !== tcb.sndNxt) fail("the next frame to send is not at sndNxt");
     }
     if (next !== undefined && frame.seq !== next) fail("a gap in the send queue");
-    if (next === undefined) checkFirst(tcb, frame, fail);
+    if (next === undefined && tcb.state >= TcpState.Established) checkFirst(tcb, frame, fail);
     checkSentFrame(frame, index, isSent, fail);
     if (frame.state === FrameState.Sending) held.sending += 1;
     next = frame.endSeq;

@@ -34,6 +34,8 @@ export interface Conversation {
   down: Stream;
   /** One of the ends gave up on it (or will): the other may see an error. */
   mayFail: boolean;
+  /** Somebody on the way changes what is sent: nothing can be said of what arrives. */
+  isForged: boolean;
   /** The server's program has it. */
   isAccepted: boolean;
 }
@@ -79,6 +81,7 @@ export function createLedger() {
       up: newStream(),
       down: newStream(),
       mayFail: false,
+      isForged: false,
       isAccepted: false,
     };
     all.set(keyOf(client, server), conversation);

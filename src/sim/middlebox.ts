@@ -5,6 +5,8 @@ import type { Random } from "./prng.ts";
 import { ACK, FIN, resealed, segmentPlace, SYN, URG } from "./wire.ts";
 
 const OPTION_NOP = 1;
+/** TCP header without options. */
+const TCP_BYTES = 20;
 /** Kinds of options, RFC 9293 3.2, RFC 7323, RFC 2018. */
 export const OPTION = { mss: 2, scale: 3, sack: 4, timestamps: 8 } as const;
 export type OptionName = keyof typeof OPTION;
@@ -52,4 +54,35 @@ export function stripped(packet: Uint8Array, names: readonly OptionName[]): Uint
   }
   const head = copy.subarray(0, place.payloadAt);
   return resealed(head, copy.subarray(place.payloadAt), place.sequence, place.flags);
+}
+
+/** A segment in which something of the header is no longer what was sent; its checksum is right. */
+export function forged(packet: Uint8Array, random: Random): Uint8Array {
+  const place = segmentPlace(packet);
+  if (!place) return packet;
+  const { optionsAt, payloadAt, payloadBytes } = place;
+  const copy = packet.slice();
+  const head = { sequence: place.sequence, flags: place.flags };
+  const near = (value: number) => (value + random.pick([-1, 1]) * random.magnitude(1, 1e6)) >>> 0;
+  const view = new DataView(copy.buffer, copy.byteOffset);
+  const tcpAt = optionsAt - TCP_BYTES;
+  const forgeries: (() => void)[] = [
+    () => {
+      head.sequence = near(head.sequence);
+    },
+    () => view.setUint32(tcpAt + 8, near(view.getUint32(tcpAt + 8))),
+    () => {
+      head.flags = random.chance(0.5) ? random.below(256) : head.flags ^ (1 << random.below(8));
+    },
+    () => view.setUint16(tcpAt + 14, random.pick([0, 1, random.below(65_536)])),
+    () => view.setUint16(tcpAt + 18, random.below(65_536)),
+    () => {
+      for (let at = optionsAt; at < payloadAt; at++)
+        if (random.chance(0.3)) copy[at] = random.next();
+    },
+  ];
+  for (let n = random.between(1, 2); n > 0; n--) random.pick(forgeries)();
+  const kept = random.chance(0.2) ? random.between(0, payloadBytes) : payloadBytes;
+  const body = copy.subarray(payloadAt, payloadAt + kept);
+  return resealed(copy.subarray(0, payloadAt), body, head.sequence, head.flags);
 }

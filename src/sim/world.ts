@@ -8,10 +8,10 @@ import type { Fail } from "./connection-checks.ts";
 import { type Clock, createClock } from "./clock.ts";
 import { createLedger } from "./ledger.ts";
 import { createLink, type Link, type LinkOptions } from "./link.ts";
-import { type OptionName, stripped } from "./middlebox.ts";
+import { forged, type OptionName, stripped } from "./middlebox.ts";
 import { createNode, type Node } from "./node.ts";
 import { checkPeers } from "./peer-checks.ts";
-import { createRandom } from "./prng.ts";
+import { createRandom, type Random } from "./prng.ts";
 import { createTrace } from "./trace.ts";
 import { destinationOf, fragmentationNeeded, ipNumber, readdressed } from "./wire.ts";
 
@@ -65,21 +65,12 @@ export function createWorld({ module, seed, scenario, checkEvery = 16 }: WorldOp
   // Long enough ago that no timestamp is small, and different: nothing may depend on it.
   const clock = createClock(random.between(1, 3_000_000) * SECOND + random.below(SECOND));
   const started = clock.now();
-  /** Options that no SYN passes the router with; a SYN-ACK then has none of them, either. */
-  const strip: OptionName[] = [];
   const trace = createTrace(clock);
   const nodes: SimHost[] = [];
-  const routes = new Map<number, { link: Link; mac: Uint8Array; reportsMtu: boolean }>();
+  const router = createRouter(random.stream("router"));
 
   function fail(message: string): never {
     throw new SimFailure(`${((clock.now() - started) / SECOND).toFixed(9)} s: ${message}`);
-  }
-
-  /** The router: by the destination's address. */
-  function forward(packet: Uint8Array): void {
-    const to = routes.get(destinationOf(packet));
-    const kept = strip.length > 0 ? stripped(packet, strip) : packet;
-    if (to) to.link.send(readdressed(kept, to.mac, ROUTER_MAC));
   }
 
   /** A link whose losses appear in the capture. */
@@ -89,16 +80,10 @@ export function createWorld({ module, seed, scenario, checkEvery = 16 }: WorldOp
       arrive,
       dropped: (packet: Uint8Array, why: string) => {
         trace.add(place, packet, `dropped: ${why}`);
-        if (why === "mtu") reportTooLarge(packet);
+        if (why === "mtu") router.reportTooLarge(packet);
       },
     };
     return createLink(clock, random.stream(`link ${name}`), options, ends);
-  }
-
-  function reportTooLarge(packet: Uint8Array): void {
-    const to = routes.get(destinationOf(packet));
-    const mtu = to?.link.options.mtu;
-    if (to?.reportsMtu && mtu) forward(fragmentationNeeded(packet, mtu, ipNumber(ROUTER)));
   }
 
   /** A host, 10.0.0.1 being the first, with its cable to the router. */
@@ -106,7 +91,7 @@ export function createWorld({ module, seed, scenario, checkEvery = 16 }: WorldOp
     const number = nodes.length + 1;
     const mac = Uint8Array.of(2, 0, 0, 0, 1, number);
     const address = `10.0.0.${number}`;
-    const up = link(`${name} up`, options.up ?? {}, forward);
+    const up = link(`${name} up`, options.up ?? {}, router.forward);
     const node = createNode({
       name,
       address,
@@ -120,12 +105,16 @@ export function createWorld({ module, seed, scenario, checkEvery = 16 }: WorldOp
       send: up.send,
       capture: (packet, comment) => trace.add(place, packet, comment),
       checkEvery,
-      checkAll: () => checkPeers(nodes, fail),
+      checkAll: () => router.chances.forge > 0 || checkPeers(nodes, fail),
       options,
     });
     const place = trace.addPlace(name);
     const down = link(`${name} down`, options.down ?? {}, node.arrive);
-    routes.set(ipNumber(address), { link: down, mac, reportsMtu: options.reportsMtu !== false });
+    router.routes.set(ipNumber(address), {
+      link: down,
+      mac,
+      reportsMtu: options.reportsMtu !== false,
+    });
     const member = Object.assign(node, { links: { up, down } });
     nodes.push(member);
     return member;
@@ -134,7 +123,7 @@ export function createWorld({ module, seed, scenario, checkEvery = 16 }: WorldOp
   /** Something at the router that is no host: gets what is sent to the address. */
   function addRaw(address: string, arrive: (packet: Uint8Array) => void): void {
     const own = link(`raw ${address}`, {}, arrive);
-    routes.set(ipNumber(address), { link: own, mac: ROUTER_MAC, reportsMtu: false });
+    router.routes.set(ipNumber(address), { link: own, mac: ROUTER_MAC, reportsMtu: false });
   }
 
   const ledger = createLedger();
@@ -146,13 +135,13 @@ export function createWorld({ module, seed, scenario, checkEvery = 16 }: WorldOp
     ledger,
     nodes,
     fail,
-    forward,
+    forward: router.forward,
     addHost,
     addRaw,
     runUntil: patience(clock, fail),
     started,
     trace,
-    strip,
+    router,
   };
 }
 
@@ -166,4 +155,29 @@ function patience(clock: Clock, fail: Fail) {
       if (clock.handled() > EVENTS_MAX) fail(`after ${EVENTS_MAX} events ${what()}`);
     }
   };
+}
+
+/** The router that all cables lead to: forwards by the destination's address. */
+function createRouter(random: Random) {
+  const routes = new Map<number, { link: Link; mac: Uint8Array; reportsMtu: boolean }>();
+  /** Options that no SYN passes with; a SYN-ACK then has none of them, either. */
+  const strip: OptionName[] = [];
+  /** Part of the segments that are forged: then the two ends need not agree about anything. */
+  const chances = { forge: 0 };
+
+  function forward(packet: Uint8Array): void {
+    const to = routes.get(destinationOf(packet));
+    if (!to) return;
+    let kept = strip.length > 0 ? stripped(packet, strip) : packet;
+    if (random.chance(chances.forge)) kept = forged(kept, random);
+    to.link.send(readdressed(kept, to.mac, ROUTER_MAC));
+  }
+
+  function reportTooLarge(packet: Uint8Array): void {
+    const to = routes.get(destinationOf(packet));
+    const mtu = to?.link.options.mtu;
+    if (to?.reportsMtu && mtu) forward(fragmentationNeeded(packet, mtu, ipNumber(ROUTER)));
+  }
+
+  return { routes, strip, chances, forward, reportTooLarge };
 }

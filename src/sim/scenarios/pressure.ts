@@ -123,6 +123,39 @@ const spoofing: Scenario = {
   },
 };
 
+/** Headers are changed on the way. Whatever comes of it, nothing breaks and nothing is left. */
+const forgery: Scenario = {
+  name: "forgery",
+  setUp: (world) => {
+    const { client, server } = twoHosts(world);
+    const random = world.random.stream("forgery");
+    world.router.chances.forge = random.magnitude(0.001, 1);
+    const serve = (end: End) => giveUp(end, random);
+    server.spawn("listener", accepting(server, PORT, serve, { strangers: true }), true);
+    for (let n = random.between(1, 6); n > 0; n--) {
+      const start = function* (): Program {
+        for (let tries = random.between(1, 5); tries > 0; tries--) {
+          yield* giveUp(connect(client, server.address, PORT), random);
+        }
+      };
+      client.spawn(`client ${n}`, start());
+    }
+  },
+};
+
+/** Sends and receives without hope for a while, and closes. */
+function* giveUp(end: End, random: Random): Program {
+  end.conversation.mayFail = true;
+  end.conversation.isForged = true;
+  for (let turns = random.magnitude(2, 80); turns > 0 && !end.hasFailed; turns--) {
+    if (random.chance(0.5)) end.send(random.magnitude(1, 60_000));
+    else if (!end.hasEnded) end.receive(random.magnitude(1, 60_000));
+    yield random.magnitude(1000, 200 * MILLISECOND);
+  }
+  if (random.chance(0.3)) end.abort();
+  else end.close();
+}
+
 /** More clients than the listener has room for, and a program that accepts slowly. */
 const overflow: Scenario = {
   name: "overflow",
@@ -289,6 +322,7 @@ const reuse: Scenario = {
 export const PRESSURE = [
   synFlood,
   spoofing,
+  forgery,
   overflow,
   fewFrames,
   outages,

@@ -64,7 +64,7 @@ export function randomCable(random: Random): CableOptions {
 
 /** Two hosts, the second of which is the server. */
 export function twoHosts(world: World, random = world.random) {
-  if (random.chance(0.3)) world.strip.push(...OPTION_NAMES.filter(() => random.chance(0.5)));
+  if (random.chance(0.3)) world.router.strip.push(...OPTION_NAMES.filter(() => random.chance(0.5)));
   return {
     client: world.addHost("client", randomCable(random)),
     server: world.addHost("server", randomCable(random)),
