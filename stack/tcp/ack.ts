@@ -190,7 +190,7 @@ export function takeAck(index: u32, tcb: Tcb, isOld: bool): void {
   } else if (segment.newlyAcked > 0) {
     onAcked(tcb, segment.newlyAcked, segment.now);
   }
-  rearm(index, tcb, hasAdvanced || segment.newlySacked > 0, segment.now);
+  rearm(index, tcb, hasAdvanced, segment.now);
   if (hasAdvanced) {
     tuneSendBuffer(index);
     wakeWriters(index, wasWriteable);

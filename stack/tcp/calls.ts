@@ -34,6 +34,8 @@ const EADDRNOTAVAIL: i32 = 99;
 const ECONNRESET: i32 = 104;
 const EISCONN: i32 = 106;
 const ENOTCONN: i32 = 107;
+/** Linux's tcp_tw_reuse: so old must the last segment of a connection in TIME-WAIT be. */
+const REUSE_NANOS: u64 = 1000000000;
 const OFFERED: u32 = TcpFlag.SackPermitted | TcpFlag.Timestamps | TcpFlag.WindowScale;
 /** Bits of tcpPush's flags. */
 const PUSH_MORE: u32 = 1;
@@ -71,6 +73,9 @@ function replaceOld(index: u32): u32 {
   if (old == 0) return 1;
   const tcb = Tcb.at(old);
   if (tcb.state != <u8>TcpState.TimeWait) return 0;
+  // RFC 6191 2: only a clock that has moved on tells old segments from new ones.
+  const age = RegionHeader.get().clockNanos - tcb.tsRecentNanos;
+  if (!tcb.has(TcpFlag.Timestamps) || age < REUSE_NANOS) return 0;
   const first = nextInitialSequence(tcb.sndNxt);
   finish(old);
   return first;

@@ -19,6 +19,7 @@ import { listenInput } from "./listen";
 import { followAck, followFin, isReceiving, rejectLateData } from "./closing";
 import { establish, synSentInput } from "./handshake";
 import { scheduleAck, takePlainText, takeText } from "./receive";
+import { handBack } from "./hand-back";
 import { replyReset } from "./reply";
 import { Segment } from "./segment";
 import { Tcb, TcpFlag, TcpState } from "./tcb";
@@ -99,6 +100,7 @@ function strangerInput(ifindex: u32): void {
   );
   if (listener == 0 || Tcb.at(listener).state != <u8>TcpState.Listen) {
     RegionHeader.get().rxDropNoSocket += 1;
+    if (segment.has(TCP_SYN) && handBack(segment)) return;
     replyReset();
     return;
   }

@@ -13,7 +13,7 @@ import { noteCwndUse, restartAfterIdle } from "./congestion";
 import { sendAck, sendSyn } from "./control";
 import { TcpFrame } from "./frame";
 import { addPending } from "./pending";
-import { usableRoute, waitForRoute } from "./route";
+import { currentMss, usableRoute, waitForRoute } from "./route";
 import { inFlight, splitFrame, trimFrame } from "./send-queue";
 import { CongestionState, Tcb, TcpFlag, TcpState, TimerKind } from "./tcb";
 import { armLossProbe, armRetransmit, armWindowProbe } from "./timer";
@@ -154,7 +154,7 @@ function sendNew(index: u32, tcb: Tcb, entry: Destination, more: bool, now: u64)
 
 /** Nagle's algorithm in Minshall's variant, and TCP_CORK. */
 function isHeldBack(tcb: Tcb, frame: TcpFrame, more: bool): bool {
-  if (<u32>frame.payloadBytes >= tcb.sndMss || frame.is(FrameMark.Fin)) return false;
+  if (<u32>frame.payloadBytes >= currentMss(tcb) || frame.is(FrameMark.Fin)) return false;
   if (more || tcb.has(TcpFlag.Cork)) return true;
   if (tcb.has(TcpFlag.NoDelay) || tcb.packetsOut == 0) return false;
   if (tcb.has(TcpFlag.UrgentSend) && seqBefore(frame.seq, tcb.sndUp)) return false;
@@ -182,7 +182,7 @@ export function sendFrame(
   tcb.packetsOut += 1;
   tcb.prrOut += 1;
   if (frame.is(FrameMark.Fin)) tcb.flags |= TcpFlag.FinSent;
-  if (bytes < tcb.sndMss) tcb.sndSml = frame.endSeq;
+  if (bytes < currentMss(tcb)) tcb.sndSml = frame.endSeq;
   tcb.bytesSent += <u64>bytes;
   tcb.dataSegmentsOut += 1;
   if (tcb.quickAcks > 0) tcb.quickAcks -= 1;

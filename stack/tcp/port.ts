@@ -19,7 +19,8 @@ export class Port {
   portNet: u32;
   /** Next of its chain, or of the free ones, slot + 1. */
   next: u32;
-  reserved: u32;
+  /** How many of them are in TIME-WAIT. */
+  timeWaits: u32;
 
   static at(slot: u32): Port {
     return changetype<Port>(<usize>(PORTS_OFFSET + slot * PORT_BYTES));
@@ -37,17 +38,10 @@ function keyOf(port: Port): u64 {
 
 /** Counts one more connection there. Slot + 1, or 0: there is no room. */
 export function acquirePort(hi: u64, lo: u64, portNet: u32): u32 {
-  const chain = chainOf(hi, lo, portNet);
-  let at = load<u32>(chain);
-  for (let steps: u32 = 0; at != 0 && steps < MAX_PORTS; steps++) {
-    const port = Port.at(at - 1);
-    if (port.portNet == portNet && port.lo == lo && port.hi == hi) {
-      port.count += 1;
-      return at;
-    }
-    at = port.next;
-  }
-  return createPort(chain, hi, lo, portNet);
+  const at = findPort(hi, lo, portNet);
+  if (at == 0) return createPort(chainOf(hi, lo, portNet), hi, lo, portNet);
+  Port.at(at - 1).count += 1;
+  return at;
 }
 
 function createPort(chain: usize, hi: u64, lo: u64, portNet: u32): u32 {
@@ -70,6 +64,7 @@ function createPort(chain: usize, hi: u64, lo: u64, portNet: u32): u32 {
   port.lo = lo;
   port.portNet = portNet;
   port.count = 1;
+  port.timeWaits = 0;
   port.next = load<u32>(chain);
   store<u32>(chain, at);
   return at;
@@ -110,15 +105,32 @@ function unlinkPort(gone: u32): void {
   }
 }
 
+/** Counts the TIME-WAITs of a port, given as slot + 1. */
+export function countTimeWait(at: u32, change: i32): void {
+  if (at == 0 || at > MAX_PORTS) return;
+  Port.at(at - 1).timeWaits += change;
+}
+
+/** True if nothing but connections in TIME-WAIT uses this address and port. */
+export function isPortResting(hi: u64, lo: u64, portNet: u32): bool {
+  const at = findPort(hi, lo, portNet);
+  return at != 0 && Port.at(at - 1).timeWaits == Port.at(at - 1).count;
+}
+
 /** True if connections use this address and port. */
 export function isPortUsed(hi: u64, lo: u64, portNet: u32): bool {
+  return findPort(hi, lo, portNet) != 0;
+}
+
+/** Slot + 1 of the address and port, or 0. */
+function findPort(hi: u64, lo: u64, portNet: u32): u32 {
   let at = load<u32>(chainOf(hi, lo, portNet));
   for (let steps: u32 = 0; at != 0 && steps < MAX_PORTS; steps++) {
     const port = Port.at(at - 1);
-    if (port.portNet == portNet && port.lo == lo && port.hi == hi) return true;
+    if (port.portNet == portNet && port.lo == lo && port.hi == hi) return at;
     at = port.next;
   }
-  return false;
+  return 0;
 }
 
 /** An address came to this host, or left it: see steerBound in socket/table.ts. */

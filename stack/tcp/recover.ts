@@ -10,7 +10,7 @@ import { acceptQueueAdd, listenerOf } from "./accept-queue";
 import { clearConnections, insertConnection } from "./connections";
 import { TcpFrame } from "./frame";
 import { addPending } from "./pending";
-import { acquirePort, clearPorts } from "./port";
+import { acquirePort, clearPorts, countTimeWait } from "./port";
 import { enter, release } from "./state";
 import { Tcb, TcpFlag, TcpState } from "./tcb";
 import { nextDeadline } from "./timeouts";
@@ -137,7 +137,10 @@ function attach(index: u32): bool {
   tcb.port = acquirePort(socket.localHi, socket.localLo, <u32>socket.localPortNet);
   if (tcb.port == 0) return false;
   insertConnection(index);
-  if (tcb.state == <u8>TcpState.TimeWait) header.timeWaits += 1;
+  if (tcb.state == <u8>TcpState.TimeWait) {
+    header.timeWaits += 1;
+    countTimeWait(tcb.port, 1);
+  }
   const next = nextDeadline(tcb);
   if (next != NEVER) wheelCover(index, next);
   addPending(index);

@@ -12,7 +12,7 @@ import { initCongestion } from "./congestion";
 import { removeConnection } from "./connections";
 import { dropFrame, TcpFrame } from "./frame";
 import { removePending } from "./pending";
-import { releasePort } from "./port";
+import { countTimeWait, releasePort } from "./port";
 import { INITIAL_RTO_NANOS } from "./rtt";
 import { Tcb, TcpFlag, TcpState } from "./tcb";
 import { NEVER, wheelRemove } from "./wheel";
@@ -145,7 +145,10 @@ export function finish(index: u32): void {
   const tcb = Tcb.at(index);
   const state = <u32>tcb.state;
   if (state == TcpState.Closed || state == TcpState.Listen) return;
-  if (state == TcpState.TimeWait) RegionHeader.get().timeWaits -= 1;
+  if (state == TcpState.TimeWait) {
+    RegionHeader.get().timeWaits -= 1;
+    countTimeWait(tcb.port, -1);
+  }
   // One that can be accepted stays in the queue: accept(2) hands out its error, too.
   if (tcb.has(TcpFlag.Embryo) && !tcb.has(TcpFlag.InAcceptQueue)) leaveSynQueue(tcb);
   removeConnection(index);
@@ -195,7 +198,10 @@ export function enterTimeWait(index: u32, now: u64): void {
     finish(index);
     return;
   }
-  if (tcb.state != <u8>TcpState.TimeWait) header.timeWaits += 1;
+  if (tcb.state != <u8>TcpState.TimeWait) {
+    header.timeWaits += 1;
+    countTimeWait(tcb.port, 1);
+  }
   enter(tcb, TcpState.TimeWait);
   purgeSendQueue(index);
   tcb.retransmitAt = 0;

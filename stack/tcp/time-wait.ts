@@ -7,6 +7,7 @@ import { Interface } from "../link/interface";
 import { Queue } from "../link/queue";
 import { isAcceptable } from "./acceptance";
 import { nextInitialSequence } from "./initial-sequence";
+import { handBack } from "./hand-back";
 import { listenInput } from "./listen";
 import { addPending } from "./pending";
 import { Segment } from "./segment";
@@ -18,7 +19,9 @@ export function timeWaitInput(index: u32): void {
   const tcb = Tcb.at(index);
   const segment = Segment.get();
   const isSyn = (segment.flags & (TCP_SYN | TCP_RST | TCP_ACK)) == TCP_SYN;
-  if (isSyn && isNewConnection(tcb, segment) && hand(index, segment)) return;
+  if (isSyn && isNewConnection(tcb, segment)) {
+    if (hand(index, segment) || handBack(segment)) return;
+  }
   if (!isAcceptable(index, tcb, segment)) return;
   if (segment.has(TCP_RST)) {
     // RFC 1337 would ignore it; Linux does not, unless told to.
