@@ -195,6 +195,7 @@ export class Daemon {
     this.#rounds++;
     // A doorbell may have been rung while its queue was full.
     if (this.#region.header.daemonWanted !== 0) this.#rung();
+    followTcpSettings(this.#region);
     this.#destinations.checkPathMtus();
     this.#destinations.confirmStale();
     this.#destinations.findMissing();
