@@ -46,10 +46,17 @@ async function main(names: readonly string[]): Promise<number> {
   console.log(`# ${cpus().length} x ${cpus()[0]?.model.trim()}, Linux ${release()}\n`);
   let isAllKept = true;
   for (const name of chosen) {
-    const section = await MEASUREMENTS[name]?.();
-    if (!section) continue;
-    isAllKept &&= section.figures.every(isKept);
-    console.log(render(section));
+    try {
+      const section = await MEASUREMENTS[name]?.();
+      if (!section) continue;
+      isAllKept &&= section.figures.every(isKept);
+      console.log(render(section));
+    } catch (error) {
+      // What the others take is not to be lost.
+      isAllKept = false;
+      console.log(`## ${name} failed\n`);
+      console.error(error);
+    }
     console.log(`    npm run bench -- ${name}\n`);
   }
   return isAllKept ? 0 : 1;
