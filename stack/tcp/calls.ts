@@ -311,7 +311,13 @@ export function close(index: u32, now: u64): void {
     finish(index);
   } else {
     closeSend(index, tcb, now);
-    if (tcb.state == <u8>TcpState.FinWait2) waitForFin(index, tcb, now);
+    if (tcb.state != <u8>TcpState.FinWait2) return;
+    if (tcb.linger2Seconds >= 0) {
+      waitForFin(index, tcb, now);
+    } else {
+      sendReset(index, now);
+      finish(index);
+    }
   }
 }
 

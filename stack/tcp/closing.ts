@@ -7,12 +7,11 @@ import { TCP_FIN } from "../wire/tcp";
 import { replyReset } from "./reply";
 import { purgeOutOfOrder, announce, enter, enterTimeWait, finish, TIME_WAIT_NANOS } from "./state";
 import { Segment } from "./segment";
-import { Tcb, TcpFlag, TcpState } from "./tcb";
+import { PING_PONG, Tcb, TcpFlag, TcpState } from "./tcb";
 import { setLinger } from "./timer";
 import { addPending } from "./pending";
 
 const SECOND_NANOS: u64 = 1000000000;
-const PING_PONG: u8 = 3;
 
 /** True once the peer has everything including our FIN. */
 function isFinAcked(tcb: Tcb): bool {
@@ -52,6 +51,7 @@ function enterFinWait2(index: u32, tcb: Tcb, segment: Segment): void {
     return;
   }
   if (tcb.linger2Seconds < 0) {
+    replyReset();
     finish(index);
     return;
   }
@@ -88,17 +88,18 @@ export function rejectLateData(index: u32, tcb: Tcb, segment: Segment): bool {
 
 /** The peer's FIN came into sequence. */
 export function followFin(index: u32, tcb: Tcb, segment: Segment): void {
-  tcb.flags |= TcpFlag.AckNow;
-  addPending(index);
   purgeOutOfOrder(index);
   switch (<u32>tcb.state) {
     case TcpState.SynReceived:
     case TcpState.Established:
       enter(tcb, TcpState.CloseWait);
+      // Its acknowledgment may go with what the program says to it.
       tcb.pingPong = PING_PONG;
       break;
     case TcpState.FinWait1:
       enter(tcb, TcpState.Closing);
+      tcb.flags |= TcpFlag.AckNow;
+      addPending(index);
       break;
     case TcpState.FinWait2:
       enterTimeWait(index, segment.now);

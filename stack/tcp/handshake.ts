@@ -14,14 +14,16 @@ import { updateMinRtt, updateRtt } from "./rtt";
 import { Segment, SegmentOption } from "./segment";
 import { tuneSendBuffer } from "./send-queue";
 import { announce, enter, fail } from "./state";
-import { Tcb, TcpFlag, TcpState } from "./tcb";
-import { armRetransmit, clearRetransmit, setLinger } from "./timer";
+import { Tcb, TcpFlag, TcpState, TimerKind } from "./tcb";
+import { armRetransmit, clearRetransmit, setLinger, setRetransmit } from "./timer";
 import { timestampNow } from "./transmit";
 import { startWindow } from "./window";
 
 const ECONNREFUSED: u32 = 111;
 const QUICK_ACKS: u32 = 16;
 const SECOND_NANOS: u64 = 1000000000;
+/** How soon a SYN goes again behind a reset of ours; Linux's TCP_TIMEOUT_MIN. */
+const SYN_AGAIN_NANOS: u64 = 2000000;
 
 /** Takes what the peer's SYN says over, RFC 9293 3.10.7.3 and RFC 7323 2. */
 export function takeSyn(tcb: Tcb, segment: Segment, pathMtu: u32): void {
@@ -58,6 +60,10 @@ export function synSentInput(index: u32): void {
   const hasAck = segment.has(TCP_ACK);
   if (hasAck && !isAckOfSyn(tcb, segment)) {
     if (!segment.has(TCP_RST)) replyReset();
+    // A peer that still had an old connection has none now: it will take the SYN.
+    if (tcb.retransmits == 0) {
+      setRetransmit(index, tcb, TimerKind.Retransmit, segment.now + SYN_AGAIN_NANOS);
+    }
     return;
   }
   if (segment.has(TCP_RST)) {
@@ -157,7 +163,8 @@ export function becomeEstablished(index: u32, tcb: Tcb, segment: Segment): void 
   } else if (tcb.retransmits > 0) {
     // RFC 6298 5.7 and RFC 5681 3.1: the path lost a SYN.
     tcb.rtoNanos = 3 * SECOND_NANOS;
-    tcb.cwnd = 1;
+    // One may have been late only: the first timeout is short (as Linux has it).
+    if (tcb.retransmits > 1) tcb.cwnd = 1;
     measureByEcho(tcb, segment);
   }
   tcb.retransmits = 0;

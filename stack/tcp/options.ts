@@ -7,7 +7,7 @@ import { startKeepalive } from "./handshake";
 import { addPending } from "./pending";
 import { quickAck } from "./receive";
 import { updateMss } from "./route";
-import { CongestionControl, Tcb, TcpFlag, TcpState } from "./tcb";
+import { CongestionControl, PING_PONG, Tcb, TcpFlag, TcpState } from "./tcb";
 import { bufferBytesMax } from "./window";
 
 const EINVAL: i32 = 22;
@@ -93,7 +93,7 @@ function restartKeepalive(index: u32, tcb: Tcb, now: u64): void {
 /** tcp(7) TCP_QUICKACK: not for good; the connection may fall back into delaying. */
 function setQuickAck(index: u32, tcb: Tcb, value: i32): void {
   if (value == 0) {
-    tcb.pingPong = 3;
+    tcb.pingPong = PING_PONG;
     return;
   }
   tcb.pingPong = 0;

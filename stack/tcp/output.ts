@@ -15,11 +15,9 @@ import { TcpFrame } from "./frame";
 import { addPending } from "./pending";
 import { currentMss, usableRoute, waitForRoute } from "./route";
 import { inFlight, splitFrame, trimFrame } from "./send-queue";
-import { CongestionState, Tcb, TcpFlag, TcpState, TimerKind } from "./tcb";
+import { CongestionState, PING_PONG, Tcb, TcpFlag, TcpState, TimerKind } from "./tcb";
 import { armLossProbe, armRetransmit, armWindowProbe } from "./timer";
 import { roomyQueue, sendSegment, timestampNow } from "./transmit";
-
-const PING_PONG_MAX: u32 = 3;
 
 /** Sends everything that may be sent now. `more`: the program says that more is coming (MSG_MORE). */
 export function output(index: u32, more: bool, now: u64): void {
@@ -187,7 +185,7 @@ export function sendFrame(
   tcb.dataSegmentsOut += 1;
   if (tcb.quickAcks > 0) tcb.quickAcks -= 1;
   // Data soon after data: the program answers, and acknowledgments may go with its answers.
-  if (now - tcb.lastDataReceivedNanos < tcb.ackTimeoutNanos && <u32>tcb.pingPong < PING_PONG_MAX) {
+  if (now - tcb.lastDataReceivedNanos < tcb.ackTimeoutNanos && tcb.pingPong < PING_PONG) {
     tcb.pingPong += 1;
   }
   tcb.lastDataSentNanos = now;

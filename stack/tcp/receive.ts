@@ -2,7 +2,7 @@
 // came too early, with the SACK blocks (RFC 2018, RFC 2883) and acknowledgments (RFC 5681 4.2) that
 // follow from it.
 
-import { seqAfter, seqAfterEq, seqBeforeEq, seqMin } from "../base/seq";
+import { seqAfter, seqAfterEq, seqBefore, seqBeforeEq, seqMin } from "../base/seq";
 import { DATAGRAM_OVERHEAD_BYTES, RESERVED_FRAMES } from "../config";
 import { storeRelease32 } from "../host";
 import { availableFrames, FrameMark, FrameState } from "../region/frames";
@@ -13,7 +13,7 @@ import { dropFrame, TcpFrame } from "./frame";
 import { addPending } from "./pending";
 import { forgetSackBelow, noteDuplicate, noteOutOfOrder } from "./sack-blocks";
 import { Segment } from "./segment";
-import { Tcb, TcpFlag } from "./tcb";
+import { PING_PONG, Tcb, TcpFlag } from "./tcb";
 import { setDelayedAck } from "./timer";
 import { growWindow, measureReceiveRtt, measureRcvMss, sampleReceiveRtt } from "./window";
 import { selectWindow } from "./window";
@@ -23,7 +23,6 @@ import { timestampNow } from "./transmit";
 export const ACK_TIMEOUT_MIN_NANOS: u64 = 40000000;
 const ACK_TIMEOUT_MAX_NANOS: u64 = 200000000;
 const MAX_QUICK_ACKS: u32 = 16;
-const PING_PONG_MAX: u32 = 3;
 /** Payload up to which a segment is copied behind the one before it, to save its frame. */
 const COALESCED_BYTES_MAX: u32 = 512;
 
@@ -36,7 +35,7 @@ export function quickAck(tcb: Tcb, most: u32): void {
 
 /** True while acknowledgments are not to wait. */
 export function isQuick(tcb: Tcb): bool {
-  return tcb.quickAcks > 0 && <u32>tcb.pingPong < PING_PONG_MAX;
+  return tcb.quickAcks > 0 && tcb.pingPong < PING_PONG;
 }
 
 /** A first segment, and one after a long silence, is acknowledged at once; others set the pace. */
@@ -62,6 +61,7 @@ export function scheduleAck(index: u32, tcb: Tcb, now: u64): void {
   // Then the connection is in the list of those that have something to send.
   if (tcb.has(TcpFlag.AckNow)) return;
   const unacked = tcb.rcvNxt - tcb.lastAckSent;
+  if (unacked == 0 && tcb.oooHead == 0) return;
   let isDue = isQuick(tcb) || tcb.oooHead != 0;
   if (!isDue && unacked > tcb.rcvMss) {
     const unread = tcb.rcvNxt - tcb.copiedSeq;
@@ -147,6 +147,7 @@ export function takeText(index: u32, tcb: Tcb): bool {
   if (segment.payloadBytes != 0) tcb.dataSegmentsIn += 1;
   if (tcb.has(TcpFlag.PeerClosed)) {
     // RFC 9293: what comes behind a FIN is no data. A copy of it is acknowledged again.
+    if (!seqBefore(segment.seq, tcb.rcvNxt)) return false;
     tcb.flags |= TcpFlag.AckNow;
     addPending(index);
     return false;

@@ -76,6 +76,12 @@ export const enum TcpFlag {
   UrgentSend = 1073741824,
 }
 
+/**
+ * So many answers soon after data make a connection interactive: acknowledgments wait for the next.
+ * Linux's net.ipv4.tcp_pingpong_thresh.
+ */
+export const PING_PONG: u8 = 1;
+
 /** What the shared retransmission timer is for. */
 export const enum TimerKind {
   None = 0,

@@ -16,7 +16,7 @@ import { updateMss, usableRoute } from "./route";
 import { backedOffRto, MAX_RTO_NANOS } from "./rtt";
 import { inFlight, splitFrame } from "./send-queue";
 import { fail, finish } from "./state";
-import { CongestionState, Tcb, TcpFlag, TcpState, TimerKind } from "./tcb";
+import { CongestionState, PING_PONG, Tcb, TcpFlag, TcpState, TimerKind } from "./tcb";
 import { armRetransmit, armWindowProbe, clearRetransmit, setDelayedAck, setLinger } from "./timer";
 import { NEVER, wheelCover, wheelExpire } from "./wheel";
 import { sendReset } from "./control";
@@ -86,7 +86,7 @@ export function nextDeadline(tcb: Tcb): u64 {
 /** RFC 1122 4.2.3.2. Nothing went with it: the traffic is less interactive than it seemed. */
 function delayedAck(index: u32, tcb: Tcb, now: u64): void {
   tcb.delackAt = 0;
-  if (tcb.pingPong >= 3) {
+  if (tcb.pingPong >= PING_PONG) {
     tcb.pingPong = 0;
     tcb.ackTimeoutNanos = 40 * MILLI_NANOS;
   } else {

@@ -36,16 +36,14 @@ export function armRetransmit(index: u32, tcb: Tcb, now: u64): void {
   setRetransmit(index, tcb, TimerKind.Retransmit, now + timeoutOf(tcb, now));
 }
 
-/** RFC 8985 7.2: two round trips, or a second before one was measured. */
+/** RFC 8985 7.2: two round trips, or a second before one was measured, or when the timer is due. */
 export function armLossProbe(index: u32, tcb: Tcb, now: u64): void {
   let timeout: u64 = FIRST_PROBE_NANOS;
   if (tcb.srttNanos != 0) {
     timeout = 2 * tcb.srttNanos;
     timeout += tcb.packetsOut == 1 ? LONE_SEGMENT_NANOS : PROBE_MIN_NANOS;
   }
-  const rto = backedOffRto(tcb);
-  if (timeout >= rto) setRetransmit(index, tcb, TimerKind.Retransmit, now + rto);
-  else setRetransmit(index, tcb, TimerKind.LossProbe, now + timeout);
+  setRetransmit(index, tcb, TimerKind.LossProbe, now + min<u64>(timeout, timeoutOf(tcb, now)));
 }
 
 /** Persist timer, RFC 9293 3.8.6.1. */
