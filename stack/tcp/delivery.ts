@@ -68,8 +68,9 @@ function takeDsack(tcb: Tcb, segment: Segment): void {
   tcb.dsacksReceived += 1;
   tcb.flags |= TcpFlag.DsackSeen;
   const end = segment.sackEnd0;
-  const isOfThisRecovery = tcb.undoMarker != 0 && seqAfter(end, tcb.undoMarker);
-  if (isOfThisRecovery && tcb.undoRetrans > 0 && !seqAfter(end, tcb.sndNxt)) tcb.undoRetrans -= 1;
+  // What was sent again in the last recovery lies between these two.
+  const isSentAgain = seqAfter(end, tcb.undoMarker) && !seqAfter(end, tcb.highSeq);
+  if (tcb.undoMarker != 0 && isSentAgain && tcb.undoRetrans > 0) tcb.undoRetrans -= 1;
 }
 
 /** Marks what the segment's SACK option says the peer has. */
