@@ -111,7 +111,10 @@ export class Daemon {
       },
       log,
     );
-    this.#sockets = new Sockets(this.#region, log, () => this.#pump.check());
+    this.#sockets = new Sockets(this.#region, log, {
+      locals: () => this.#mirror.locals(),
+      onOrphans: () => this.#pump.check(),
+    });
     this.#clients = new Clients(
       this.#region,
       { arrivalsProgramFd, queues: () => this.#interfaces.queues() },

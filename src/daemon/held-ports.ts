@@ -1,6 +1,7 @@
 // A connection outlives the program that closed it, and so must the reservation of its port: while
 // the stack finishes it, exasockd holds a kernel socket in the program's place.
 
+import { stackAddressOf } from "./address.ts";
 import { check, native } from "./native.ts";
 import type { Region } from "./region.ts";
 
@@ -28,10 +29,9 @@ function portNetOf(port: number): number {
   return ((port & 0xff) << 8) | (port >> 8);
 }
 
-/** A port that its socket has just left. */
+/** A port that its socket has just left; the address may be the wildcard. */
 interface LeftPort {
   readonly address: Buffer;
-  readonly lo: bigint;
   readonly port: number;
 }
 
@@ -41,15 +41,19 @@ export class HeldPorts {
   #left: LeftPort[] = [];
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(region: Region) {
+  readonly #locals: () => Iterable<Buffer>;
+
+  /** `locals`: the IPv4 addresses of this host. */
+  constructor(region: Region, locals: () => Iterable<Buffer>) {
     this.#region = region;
+    this.#locals = locals;
     // Where that is not allowed, fewer ports are held.
     native().setLimit(RLIMIT_NOFILE, DESCRIPTORS_MAX, DESCRIPTORS_MAX);
   }
 
   /** Holds a local address's port if connections of the stack still use it in a moment. */
-  hold(address: Buffer, lo: bigint, port: number): void {
-    this.#left.push({ address, lo, port });
+  hold(address: Buffer, port: number): void {
+    this.#left.push({ address, port });
     this.#timer ??= setTimeout(() => this.#holdUsed(), PATIENCE_MILLIS);
   }
 
@@ -57,10 +61,14 @@ export class HeldPorts {
     const left = this.#left;
     this.#left = [];
     this.#timer = undefined;
-    for (const one of left) this.#holdIfUsed(one);
+    for (const { address, port } of left) {
+      const isAny = address.readUInt32LE(0) === 0;
+      for (const one of isAny ? this.#locals() : [address]) this.#holdIfUsed(one, port);
+    }
   }
 
-  #holdIfUsed({ address, lo, port }: LeftPort): void {
+  #holdIfUsed(address: Buffer, port: number): void {
+    const { lo } = stackAddressOf(address);
     const portNet = portNetOf(port);
     const key = `${lo}/${port}`;
     if (this.#held.has(key) || this.#held.size >= PORTS_MAX) return;

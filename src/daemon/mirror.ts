@@ -60,6 +60,11 @@ export class Mirror implements LinkSource {
     return false;
   }
 
+  /** The IPv4 addresses of this host, as 4 bytes each. */
+  *locals(): Generator<Buffer> {
+    for (const { local } of this.#addresses.values()) yield local;
+  }
+
   /** True for an address of this host, as 4 bytes. */
   isLocal(bytes: Buffer): boolean {
     for (const { local } of this.#addresses.values()) if (local.equals(bytes)) return true;

@@ -2,17 +2,7 @@
 // when it destroys one, and is asked now and then in case that was missed. A TCP connection goes on
 // without its program, as long as it takes to deliver what close(2) promised.
 
-import {
-  ADDRESS_BYTES,
-  ADDRESSES_OFFSET,
-  HostAddressView,
-  MAX_ADDRESSES,
-  MAX_SOCKETS,
-  SOCKETS_OFFSET,
-  SocketState,
-  SocketView,
-} from "../../build/gen/layout.ts";
-import { ipv4BytesOf, stackAddressOf } from "./address.ts";
+import { MAX_SOCKETS, SOCKETS_OFFSET, SocketState, SocketView } from "../../build/gen/layout.ts";
 import { HeldPorts } from "./held-ports.ts";
 import type { Logger } from "./log.ts";
 import {
@@ -42,6 +32,13 @@ export function* regionSockets(region: Region): Generator<RegionSocket> {
   }
 }
 
+export interface SocketSources {
+  /** IPv4 addresses of this host. */
+  locals(): Iterable<Buffer>;
+  /** Connections may have been left to be finished. */
+  onOrphans(): void;
+}
+
 export class Sockets {
   readonly #region: Region;
   readonly #log: Logger;
@@ -51,18 +48,17 @@ export class Sockets {
   /** Cookies that the previous dump did not show although the region had them bound. */
   #suspects = new Set<bigint>();
 
-  /** `onOrphans`: connections may have been left to be finished. */
-  constructor(region: Region, log: Logger, onOrphans: () => void) {
+  constructor(region: Region, log: Logger, sources: SocketSources) {
     this.#region = region;
     this.#log = log;
-    this.#ports = new HeldPorts(region);
+    this.#ports = new HeldPorts(region, () => sources.locals());
     this.#events = new NetlinkEvents(NETLINK_SOCK_DIAG, DESTROY_GROUPS, {
       onMessages: (messages) => {
         for (const message of messages) {
           const gone = decodeDiagSocket(message);
           if (gone) this.#destroyed(gone);
         }
-        onOrphans();
+        sources.onOrphans();
       },
       onLost: () => this.reconcile(),
     });
@@ -70,24 +66,7 @@ export class Sockets {
 
   #destroyed({ cookie, family, localAddress, localPort }: DiagSocket): void {
     this.#region.stack.socketForget(cookie);
-    if (family !== AF_INET || localPort === 0) return;
-    for (const address of this.#addressesOf(localAddress)) {
-      this.#ports.hold(address, stackAddressOf(address).lo, localPort);
-    }
-  }
-
-  /** The addresses of this host that a socket's address stands for. */
-  *#addressesOf(address: Buffer): Generator<Buffer> {
-    if (address.readUInt32LE(0) !== 0) {
-      yield address;
-      return;
-    }
-    for (let slot = 0; slot < MAX_ADDRESSES; slot++) {
-      const one = new HostAddressView(this.#region.view, ADDRESSES_OFFSET + slot * ADDRESS_BYTES);
-      if (one.references === 0) continue;
-      const bytes = ipv4BytesOf(one);
-      if (bytes !== undefined) yield bytes;
-    }
+    if (family === AF_INET && localPort !== 0) this.#ports.hold(localAddress, localPort);
   }
 
   /** Lets go of what was held for connections that are over. Called about once a second. */
