@@ -13,9 +13,13 @@ import {
   IPPROTO_TCP,
   IPPROTO_UDP,
 } from "./netlink/sock-diag.ts";
+import type { NetlinkMessage } from "./netlink/message.ts";
 import { AF_INET } from "./netlink/route.ts";
 import { NETLINK_SOCK_DIAG, NetlinkEvents, NetlinkRequests } from "./netlink/socket.ts";
 import type { Region } from "./region.ts";
+
+/** Sockets that end by the thousand are handled so often. */
+const PAUSE_MILLIS = 5;
 
 /** A socket of the region, as seen without the lock. */
 export interface RegionSocket {
@@ -52,8 +56,8 @@ export class Sockets {
     this.#region = region;
     this.#log = log;
     this.#ports = new HeldPorts(region, () => sources.locals());
-    this.#events = new NetlinkEvents(NETLINK_SOCK_DIAG, DESTROY_GROUPS, {
-      onMessages: (messages) => {
+    const handlers = {
+      onMessages: (messages: NetlinkMessage[]) => {
         for (const message of messages) {
           const gone = decodeDiagSocket(message);
           if (gone) this.#destroyed(gone);
@@ -61,7 +65,9 @@ export class Sockets {
         sources.onOrphans();
       },
       onLost: () => this.reconcile(),
-    });
+    };
+    const groups = DESTROY_GROUPS;
+    this.#events = new NetlinkEvents(NETLINK_SOCK_DIAG, groups, handlers, PAUSE_MILLIS);
   }
 
   #destroyed({ cookie, family, localAddress, localPort }: DiagSocket): void {

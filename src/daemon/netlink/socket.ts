@@ -125,14 +125,30 @@ export class NetlinkEvents {
   readonly #watch: Watch;
   readonly #handlers: EventHandlers;
   readonly #buffer = Buffer.alloc(BUFFER_BYTES);
+  #pause: NodeJS.Timeout | undefined;
 
-  constructor(protocol: number, groups: number, handlers: EventHandlers) {
+  /**
+   * `pauseMillis`: after events, others are left lying for so long and then handled together. Where
+   * they come by the thousand, waking for each costs more than handling it.
+   */
+  constructor(protocol: number, groups: number, handlers: EventHandlers, pauseMillis = 0) {
     this.#handlers = handlers;
     this.#fd = open(protocol, groups);
     const size = Buffer.alloc(4);
     size.writeUInt32LE(EVENT_BACKLOG_BYTES);
     native().setSocketOption(this.#fd, SOL_SOCKET, SO_RCVBUFFORCE, size);
-    this.#watch = watch(this.#fd, () => this.drain());
+    this.#watch = watch(this.#fd, () => {
+      this.drain();
+      if (pauseMillis > 0) this.#rest(pauseMillis);
+    });
+  }
+
+  #rest(millis: number): void {
+    native().watchStop(this.#watch);
+    this.#pause = setTimeout(() => {
+      this.drain();
+      native().watchStart(this.#watch);
+    }, millis);
   }
 
   /** Handles what is there now. Called by the event loop; callable any time. */
@@ -153,6 +169,7 @@ export class NetlinkEvents {
   }
 
   close(): void {
+    clearTimeout(this.#pause);
     native().watchClose(this.#watch);
     native().close(this.#fd);
   }
