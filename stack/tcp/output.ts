@@ -180,7 +180,7 @@ export function sendFrame(
   tcb.packetsOut += 1;
   tcb.prrOut += 1;
   if (frame.is(FrameMark.Fin)) tcb.flags |= TcpFlag.FinSent;
-  if (bytes < currentMss(tcb)) tcb.sndSml = frame.endSeq;
+  if (bytes < tcb.sndMss && bytes < currentMss(tcb)) tcb.sndSml = frame.endSeq;
   tcb.bytesSent += <u64>bytes;
   tcb.dataSegmentsOut += 1;
   if (tcb.quickAcks > 0) tcb.quickAcks -= 1;

@@ -78,6 +78,12 @@ function writeSack(tcb: Tcb, at: usize, blocks: u32): void {
   }
 }
 
+/** Distance from `seq` to the end of urgent data (RFC 9293 3.8.5), 0 where none is near ahead. */
+function urgentPointer(tcb: Tcb, seq: u32): u32 {
+  const distance = tcb.sndUp - seq;
+  return tcb.has(TcpFlag.UrgentSend) && distance <= 0xffff ? distance : 0;
+}
+
 /**
  * Sends the frame's payload from sequence number `seq` on, with its acknowledgment and window.
  * Preconditions: a synchronised state; the queue has room; the frame is not with the kernel.
@@ -121,19 +127,20 @@ export function sendSegment(
   if (window == 0) tcb.zeroWindows += 1;
   let bits = flags | TCP_ACK;
   let urgent: u32 = 0;
-  if (tcb.has(TcpFlag.UrgentSend) && tcb.sndUp - seq <= 0xffff && <i32>(tcb.sndUp - seq) > 0) {
-    bits |= TCP_URG;
-    urgent = tcb.sndUp - seq;
-  }
   let tos = <u32>socket.tos;
-  if (tcb.has(TcpFlag.Ecn)) {
-    if (tcb.has(TcpFlag.EcnEcho)) bits |= TCP_ECE;
-    // RFC 3168 6.1.5: neither retransmissions nor bare acknowledgments are marked as capable.
-    if (payloadBytes != 0 && seq == tcb.sndNxt) {
-      tos |= ECT0;
-      if (tcb.has(TcpFlag.EcnReduced)) {
-        bits |= TCP_CWR;
-        tcb.flags &= ~TcpFlag.EcnReduced;
+  // Neither is common: one look for both.
+  if (tcb.has(TcpFlag.UrgentSend | TcpFlag.Ecn)) {
+    urgent = urgentPointer(tcb, seq);
+    if (urgent != 0) bits |= TCP_URG;
+    if (tcb.has(TcpFlag.Ecn)) {
+      if (tcb.has(TcpFlag.EcnEcho)) bits |= TCP_ECE;
+      // RFC 3168 6.1.5: neither retransmissions nor bare acknowledgments are marked as capable.
+      if (payloadBytes != 0 && seq == tcb.sndNxt) {
+        tos |= ECT0;
+        if (tcb.has(TcpFlag.EcnReduced)) {
+          bits |= TCP_CWR;
+          tcb.flags &= ~TcpFlag.EcnReduced;
+        }
       }
     }
   }
