@@ -14,6 +14,10 @@ export const IFINDEX = 7;
 export const START = 1_000_000_000_000n;
 /** Tiny segments of a split script lie in a frame each. */
 const FRAME_COUNT = 8192;
+const FRAME_BYTES = 2048;
+/** For interfaces with an MTU above this. */
+const LARGE_FRAME_BYTES = 4096;
+const LARGE_MTU = 1700;
 
 /** From the peer to the host under test. */
 export const INBOUND: Route = {
@@ -35,7 +39,9 @@ export type Machine = ReturnType<typeof createMachine>;
 export type StackFactory = () => StackInstance;
 
 export function createMachine(makeStack: StackFactory, mtu = 1500) {
-  const host: Host = createHost(makeStack(), findRoute, { frameCount: FRAME_COUNT });
+  const frameBytes = mtu > LARGE_MTU ? LARGE_FRAME_BYTES : FRAME_BYTES;
+  const options = { frameCount: FRAME_COUNT, frameBytes };
+  const host: Host = createHost(makeStack(), findRoute, options);
   const slot = host.addInterface({ ifindex: IFINDEX, mac: LOCAL_MAC, address: LOCAL, mtu });
   let now = START;
   let captured: Captured[] = [];

@@ -7,6 +7,7 @@ import { assertInfo } from "./info.ts";
 import { FIRST_PORT, PEER_ISN, toWire } from "./flow.ts";
 import { formatSegment, formatTime } from "./format.ts";
 import { icmpFrame, tcpFrame } from "./frames.ts";
+import { type Checker, createChecker } from "../sim/checker.ts";
 import { createMachine, INBOUND, type Machine, type StackFactory } from "./machine.ts";
 import { differences, withScriptTimestamps } from "./match.ts";
 import { BadPacket, createTracker, peerNumbers, type Sent, type Tracker } from "./tracker.ts";
@@ -14,11 +15,15 @@ import { type Mode, variants } from "./variants.ts";
 
 /** How long `*` waits for a packet. */
 const PATIENCE_NANOS = 600e9;
+/** After this long without a program nothing of any connection is left: every timer has given up. */
+const AFTERMATH_NANOS = 3600e9;
 
 /** What a script's first run tells the others. */
 export interface Shared {
   /** When each event took place. */
   schedule: number[];
+  /** What each call returned, by its event. */
+  results: Map<number, string>;
   timestampBases: Map<number, number>;
 }
 
@@ -31,6 +36,8 @@ export interface RunOptions {
 
 /** One line of a report. */
 export interface Step {
+  /** Which event of the script it is. */
+  at: number;
   line: number;
   expected: string;
   actual: string;
@@ -71,6 +78,7 @@ interface Run {
   machine: Machine;
   program: Program;
   tracker: Tracker;
+  checker: Checker;
   shared: Shared;
   steps: Step[];
   trace: string[];
@@ -85,7 +93,10 @@ interface Run {
 function createRun(script: Script, options: RunOptions): Run {
   const mtu = script.settings.get("mtu") ?? 1500;
   const machine = createMachine(options.makeStack, mtu);
-  const shared = options.shared ?? { schedule: [], timestampBases: new Map<number, number>() };
+  const shared = options.shared ?? newShared();
+  const checker = createChecker(machine.host, (message) => {
+    throw new Mismatch(message);
+  });
   const isn = script.settings.get("peer_isn") ?? PEER_ISN;
   const tracker = createTracker(isn, shared.timestampBases);
   const program: Program = {
@@ -99,8 +110,12 @@ function createRun(script: Script, options: RunOptions): Run {
       tracker.flowOf(peer).localPort = localPort;
     },
   };
-  const parts = { script, options, machine, program, tracker, shared };
+  const parts = { script, options, machine, program, tracker, checker, shared };
   return { ...parts, steps: [], trace: [], log: [], sent: [], pending: [], base: 0 };
+}
+
+function newShared(): Shared {
+  return { schedule: [], results: new Map(), timestampBases: new Map() };
 }
 
 /** Runs a script once. */
@@ -122,7 +137,7 @@ export function runScript(script: Script, options: RunOptions): RunResult {
 }
 
 function runEvent(run: Run, event: ScriptEvent, at: number): void {
-  const step = { line: event.line, expected: event.text, actual: "", isFailed: false };
+  const step = { at, line: event.line, expected: event.text, actual: "", isFailed: false };
   run.steps.push(step);
   const target = eventTime(run, event);
   if (run.options.mode === "split" || run.options.mode === "duplicate") {
@@ -180,6 +195,7 @@ function collect(run: Run): void {
     run.sent.push(sent);
     run.log.push(sent);
   }
+  run.checker.check(run.machine.now(), false);
   const [wrong] = run.program.wrongBytes;
   if (wrong !== undefined) throw new Mismatch(wrong);
 }
@@ -289,7 +305,11 @@ function finishCall(run: Run, call: Call, step: Step, outcome: Outcome): void {
   const areOutputs =
     wanted === undefined ||
     wanted.every((value, at) => value === undefined || value === outcome.outputs?.[at]);
-  if (run.options.mode === "record" || (isResult && isErrno && areOutputs)) return;
+  const { mode, shared } = run.options;
+  if (mode === "record") return;
+  run.shared.results.set(step.at, shared?.results.get(step.at) ?? step.actual);
+  const isSame = run.shared.results.get(step.at) === step.actual;
+  if (isResult && isErrno && areOutputs && isSame) return;
   step.isFailed = true;
   throw new Mismatch(`line ${step.line}: ${call.name} ${step.actual}`);
 }
@@ -360,11 +380,28 @@ function finish(run: Run): void {
     waiting.step.isFailed = true;
     throw new Mismatch(`line ${waiting.step.line}: the call still blocks`);
   }
-  if (run.options.mode !== "plain") return;
+  run.checker.check(run.machine.now(), true);
+  if (run.options.mode === "plain") expectNothing(run);
+  if (run.options.mode !== "record") leave(run);
+}
+
+function expectNothing(run: Run): void {
   const [extra] = run.sent;
   if (!extra) return;
   const segment = withScriptTimestamps(extra.flow, extra.segment, undefined);
   const actual = describeSent({ ...extra, segment });
-  run.steps.push({ line: 0, expected: "(nothing)", actual, isFailed: true });
+  run.steps.push({ at: -1, line: 0, expected: "(nothing)", actual, isFailed: true });
   throw new Mismatch(`a packet that was not expected: ${actual}`);
+}
+
+/** The program exits and the peer is silent: in the end the stack must have forgotten everything. */
+function leave(run: Run): void {
+  const { machine, program, checker } = run;
+  run.steps.push({ at: -1, line: 0, expected: "(the end)", actual: "", isFailed: false });
+  for (const { index } of program.descriptors.values()) {
+    machine.host.sockets.close(index, machine.now());
+  }
+  machine.advance(machine.elapsed() + AFTERMATH_NANOS);
+  machine.settle();
+  checker.checkEmpty(machine.now());
 }
