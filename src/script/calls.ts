@@ -128,14 +128,14 @@ function connectStatus(program: Program, { index }: Descriptor): Outcome | undef
   return failure(error === 0 ? "ECONNABORTED" : errnoName(error));
 }
 
-/** connect(2) again, while it goes on or when it is over. */
+/** connect(2) again, while it goes on or when it is over; success is told once. */
 function repeatedConnect(program: Program, descriptor: Descriptor): Outcome | undefined {
   const { sockets } = program.machine.host;
   const { state } = sockets.tcbAt(descriptor.index);
   const isGoingOn = state === TcpState.SynSent || state === TcpState.SynReceived;
   if (isGoingOn) return descriptor.nonBlocking ? failure("EALREADY") : undefined;
-  if (state !== TcpState.Closed) return failure("EISCONN");
   descriptor.connecting = false;
+  if (state !== TcpState.Closed) return { result: 0 };
   const error = sockets.takeError(descriptor.index);
   return failure(error === 0 ? "ECONNABORTED" : errnoName(error));
 }
@@ -147,7 +147,7 @@ function close(program: Program, descriptor: Descriptor, _: Argument[], fd: numb
   return done({ result: 0 });
 }
 
-/** `poll([{fd=4, events=POLLIN, revents=POLLIN}], 1, 1000)`: the timeout only says that it waits. */
+/** `poll([{fd=4, events=POLLIN, revents=POLLIN}], 1, 1000)`: milliseconds, -1 for ever. */
 function poll(program: Program, call: Call): Attempt {
   const [list] = call.arguments;
   const timeout = numberAt(call.arguments, 2);

@@ -16,7 +16,7 @@ export function formatSegment(segment: Segment): string {
   return parts.join(" ");
 }
 
-export function formatOption(option: TcpOption): string {
+function formatOption(option: TcpOption): string {
   switch (option.kind) {
     case "mss":
     case "wscale":

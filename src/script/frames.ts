@@ -40,7 +40,7 @@ export interface WireSegment {
   ecn: Ecn;
 }
 
-export function octets(address: string): number[] {
+function octets(address: string): number[] {
   return address.split(".").map(Number);
 }
 
@@ -101,7 +101,7 @@ function encodeOption(option: TcpOption): number[] {
 }
 
 /** The options' bytes, filled up to four with zeros (end of options). */
-export function encodeOptions(options: TcpOption[]): number[] {
+function encodeOptions(options: TcpOption[]): number[] {
   const bytes = options.flatMap(encodeOption);
   while (bytes.length % 4 !== 0) bytes.push(0);
   return bytes;

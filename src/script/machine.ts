@@ -5,13 +5,13 @@ import type { StackInstance } from "../core/instance.ts";
 import { createHost, type Host } from "../sim/host.ts";
 import type { Route } from "./frames.ts";
 
-export const LOCAL = "192.168.0.1";
+const LOCAL = "192.168.0.1";
 export const PEER = "192.0.2.1";
 const LOCAL_MAC = Uint8Array.of(2, 0, 0, 0, 0, 1);
 const PEER_MAC = Uint8Array.of(2, 0, 0, 0, 0, 2);
 export const IFINDEX = 7;
 /** Virtual time of a script's start: far enough from zero that nothing mistakes it for "never". */
-export const START = 1_000_000_000_000n;
+const START = 1_000_000_000_000n;
 /** Tiny segments of a split script lie in a frame each. */
 const FRAME_COUNT = 8192;
 const FRAME_BYTES = 2048;

@@ -112,7 +112,7 @@ function parseFlags(cursor: Cursor): string {
 export const FLAG_ORDER = "FSRP.UEW";
 
 /** One spelling for each set of flags. */
-export function orderFlags(flags: string): string {
+function orderFlags(flags: string): string {
   return [...FLAG_ORDER].filter((one) => flags.includes(one)).join("");
 }
 

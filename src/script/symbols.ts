@@ -1,6 +1,5 @@
 // Names that packet scripts use in the arguments of calls, with Linux's values (x86-64).
 
-/** Level and name of socket options are packed as one number where a table is keyed by both. */
 export const SYMBOLS: Readonly<Record<string, number>> = {
   NULL: 0,
   AF_INET: 2,
