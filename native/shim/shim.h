@@ -186,6 +186,8 @@ struct Process {
   /* After fork: the mapping is there, but the region knows only the parent. */
   bool stale;
   uint32_t client;
+  /* When it was looked last whether exasockd lives. */
+  uint64_t watchedNanos;
   /* The header's queueEpoch when the queues' descriptors were fetched last. */
   uint32_t queuesEpoch;
   int control;
@@ -204,6 +206,13 @@ void process_join_after_fork(void);
 void shim_resolve_all(void);
 /* Looks whether exasockd is still there. */
 void process_check_daemon(void);
+/* The same now and then, for programs that look at their sockets without ever waiting. */
+#define DAEMON_WATCH_NANOS 1000000u
+static inline void process_watch(uint64_t now) {
+  if (LIKELY(now - process.watchedNanos < DAEMON_WATCH_NANOS)) return;
+  process.watchedNanos = now;
+  process_check_daemon();
+}
 /* Joined, this process's own registration, and exasockd alive. */
 static inline bool process_usable(void) {
   return LIKELY(process.joined && !process.stale && !process.orphaned) ||

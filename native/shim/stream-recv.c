@@ -84,7 +84,10 @@ static int try_receive(void *context, uint64_t now, bool askKernel) {
   }
   bool news = has_news(index);
   bool pump = !news && stack_has_work(now);
-  if (!news && !pump) return 0;
+  if (!news && !pump) {
+    process_watch(now);
+    return 0;
+  }
   if (news ? !stack_lock() : !stack_trylock()) return 0;
   if (pump) w2c_stack_poll(stack, now, STREAM_BUDGET);
   for (;;) {

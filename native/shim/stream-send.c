@@ -124,6 +124,7 @@ static int try_send(void *context, uint64_t now, bool askKernel) {
   (void)now;
   (void)askKernel;
   if (sending->endpoint->generation != sending->generation) return -EBADF;
+  process_watch(now);
   size_t before;
   do {
     before = sending->done;

@@ -3,9 +3,25 @@
 
 #include <string.h>
 
+/* Another process that has the socket may have connected it, or listens on it. */
+static bool find_shared(struct Endpoint *endpoint) {
+  int fd = endpoint->fd;
+  if (!process.joined || !process_usable() || fd_socket(fd) != endpoint) return false;
+  uint64_t cookie = socket_cookie(fd);
+  if (cookie == 0 || !stack_lock()) return false;
+  int index = (int)w2c_stack_socketFind(stack, cookie);
+  stack_unlock();
+  if (index <= 0) return false;
+  socket_adopt(endpoint, (uint32_t)index);
+  if (region_socket((uint32_t)index)->state == SocketState_Bound) {
+    socket_count_arrivals(fd, endpoint, cookie);
+  }
+  return true;
+}
+
 enum StreamKind stream_kind_slow(struct Endpoint *endpoint) {
+  if (endpoint->index == 0 && !(endpoint->shared && find_shared(endpoint))) return STREAM_KERNEL;
   uint32_t index = endpoint->index;
-  if (index == 0) return STREAM_KERNEL;
   const struct Socket *socket = region_socket(index);
   bool same = socket->sequence == endpoint->sequence;
   if (process.orphaned) {

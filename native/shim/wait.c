@@ -48,6 +48,7 @@ bool deadline_from(const struct timespec *timeout, uint64_t *deadline) {
 }
 
 void stack_pump(uint64_t now) {
+  process_watch(now);
   if (!process_usable() || !stack_has_work(now) || !stack_trylock()) return;
   w2c_stack_poll(stack, now, POLL_BUDGET);
   stack_unlock();

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Network } from "../../src/lab/network.ts";
+import { until } from "../../src/lab/program.ts";
 import { ANY_ADDRESS } from "../support/builders.ts";
 import { status } from "../support/exasock.ts";
 import { skipWithoutRoot } from "../support/privilege.ts";
@@ -71,6 +72,20 @@ test("poll and epoll tell of connections that exasockd took with it", options, a
   ];
   await killDaemon(left);
   for (const wait of waits) assert.equal((await wait).result, 1);
+});
+
+test("a program that never waits hears of it, too", options, async () => {
+  await using network = await Network.create();
+  const { left, subject, a } = await connection(network);
+  const { fd } = await listening(subject, ANY_ADDRESS);
+  await killDaemon(left);
+  let error = "EAGAIN";
+  await until("the reset to be told", async () => {
+    if (error === "EAGAIN") error = (await subject.untold.recv(a, 10, "MSG_DONTWAIT")).error;
+    return error !== "EAGAIN";
+  });
+  assert.equal(error, "ECONNRESET");
+  await poll(subject, [[fd, "POLLIN"]], 0);
 });
 
 test("connections made afterwards are the kernel's", options, async () => {

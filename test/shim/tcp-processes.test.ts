@@ -98,6 +98,24 @@ scenario("a child connects by itself", async (scene) => {
   await peer.calls.recv(accepted);
 });
 
+scenario("parent and child share a socket that one of them connects", async (scene) => {
+  const { listener, peer } = await connects(scene);
+  const subject = await scene.start("other", { accelerated: true });
+  const first = await subject.socket("SOCK_STREAM");
+  await subject.connect(first, listener.at);
+  const fd = await subject.socket("SOCK_STREAM");
+  const { replies, pid } = await subject.fork((child) => [child.connect(fd, listener.at)]);
+  await Promise.all(replies);
+  await subject.waitpid(pid);
+  await subject.send(fd, "connected by the child");
+  const accepted = await accept(peer.calls, listener.fd);
+  const next = await accept(peer.calls, listener.fd);
+  await peer.calls.expecting("EAGAIN").recv(accepted, 100, "MSG_DONTWAIT");
+  await peer.calls.recv(next);
+  await peer.calls.send(next, "to the parent");
+  await subject.recv(fd);
+});
+
 scenario("a connection survives exec", async (scene) => {
   const { subject, peer } = await serves(scene);
   await peer.calls.send(peer.fd, "before");
