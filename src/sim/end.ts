@@ -54,7 +54,7 @@ export class End {
   /** Sends up to `count` of the stream's next bytes; how many were taken. */
   send(count: number, flags = 0): number | "wait" | "error" {
     const data = contents(this.out, this.out.written, count);
-    const taken = this.node.sockets.send(this.index, data, this.node.now(), flags);
+    const taken = this.node.sockets.send(this.index, data, this.node.callTime(), flags);
     if (taken === -EAGAIN) return "wait";
     if (taken < 0) return this.failed(-taken, "send");
     this.out.written += taken;
@@ -63,7 +63,7 @@ export class End {
 
   /** Receives up to `max` bytes and checks them. */
   receive(max: number): Received {
-    const data = this.node.sockets.receive(this.index, max, this.node.now());
+    const data = this.node.sockets.receive(this.index, max, this.node.callTime());
     if (typeof data === "number") return data === -EAGAIN ? "wait" : this.failed(-data, "recv");
     if (data.length === 0) return this.ended();
     this.checkContents(data, this.into.read);
@@ -100,7 +100,7 @@ export class End {
   /** shutdown(2) for writing. */
   shutdown(): void {
     this.out.isFinished = true;
-    const result = this.node.sockets.shutdown(this.index, SHUT_WRITE, this.node.now());
+    const result = this.node.sockets.shutdown(this.index, SHUT_WRITE, this.node.callTime());
     if (result < 0) this.failed(-result, "shutdown");
   }
 
@@ -109,7 +109,7 @@ export class End {
     if (!this.hasEnded) this.conversation.mayFail = true;
     this.out.isFinished = true;
     this.isClosed = true;
-    this.node.sockets.close(this.index, this.node.now());
+    this.node.sockets.close(this.index, this.node.callTime());
   }
 
   /** SO_LINGER with 0 seconds, and close. */
@@ -117,12 +117,12 @@ export class End {
     this.conversation.mayFail = true;
     this.option(TcpOption.Linger, 0);
     this.isClosed = true;
-    this.node.sockets.close(this.index, this.node.now());
+    this.node.sockets.close(this.index, this.node.callTime());
   }
 
   /** Sets a TcpOption. */
   option(option: number, value: number): void {
-    this.node.sockets.setOption(this.index, option, value, this.node.now());
+    this.node.sockets.setOption(this.index, option, value, this.node.callTime());
   }
 
   private readiness(): number {

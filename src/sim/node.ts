@@ -48,13 +48,18 @@ export function createNode(setup: NodeOptions) {
   const checker = createChecker(host, fail);
   const count = { received: 0, sent: 0, ringFull: 0, activities: 0 };
   const wake = () => activity();
-  const runHost = pump(setup, host);
+  const runHost = pump(setup, host, () => {
+    host.run(callTime());
+    host.run(now());
+  });
   const flush = departures(setup, host, count, wake);
   const programs = createPrograms({ clock, fail, wake, takeNotified: notifications(host) });
   let [timer, pollEvent]: (Event | undefined)[] = [];
   let isBusy = false;
 
   const now = () => BigInt(clock.now());
+  /** The time that a call gives: whoever makes it has read the clock some time before. */
+  const callTime = () => BigInt(clock.now() - random.below(1 + (options.staleNanos ?? 0)));
 
   /** Does all that can be done now. */
   function activity(): void {
@@ -96,16 +101,13 @@ export function createNode(setup: NodeOptions) {
     }
   }
 
+  const { mac, ledger } = setup;
   return {
-    address,
-    mac: setup.mac,
-    name,
+    ...{ address, mac, name, ledger, random, clock },
     host,
     sockets: host.sockets,
-    random,
-    ledger: setup.ledger,
-    clock,
     now,
+    callTime,
     fail,
     checker,
     /** Listening sockets, closed when the programs are done. */
@@ -137,15 +139,15 @@ function notifications({ calls, header }: Host): () => bigint {
 }
 
 /** A function that runs the host; what has a fuse may die of it, and is recovered then. */
-function pump({ options, random, clock }: NodeOptions, host: Host): () => void {
+function pump({ options, random }: NodeOptions, host: Host, run: () => void): () => void {
   const { fuse } = options;
-  const run = () => host.run(BigInt(clock.now()));
-  fuse?.connect(host.view);
+  if (!fuse) return run;
+  fuse.connect(host.view);
   return () => {
-    if (fuse?.kills(random.chance(DEATH_CHANCE) ? random.between(1, 60) : 0, run)) {
+    if (fuse.kills(random.chance(DEATH_CHANCE) ? random.between(1, 60) : 0, run)) {
       host.calls.regionRecover();
       run();
-    } else if (!fuse) run();
+    }
   };
 }
 

@@ -61,12 +61,12 @@ export function* receiveExactly(end: End, count: number): Generator<Wait, boolea
 export function connectFrom(node: Node, own: number, to: Endpoint): End | undefined {
   const index = node.sockets.create();
   if (index < 0) node.fail(`socket: ${index}`);
-  const result = node.sockets.connect(index, { port: own }, to, node.now());
+  const result = node.sockets.connect(index, { port: own }, to, node.callTime());
   if (result === 0) {
     const conversation = node.ledger.open({ address: node.address, port: own }, to);
     return new End(node, index, conversation, true);
   }
-  node.sockets.close(index, node.now());
+  node.sockets.close(index, node.callTime());
   if (result !== -EADDRNOTAVAIL) node.fail(`connect: ${result}`);
   return undefined;
 }
@@ -118,7 +118,7 @@ export function* accepting(
     if (!found) {
       if (!strangers)
         node.fail(`accepted a connection of nobody, ${remote.address}:${remote.port}`);
-      node.sockets.close(index, node.now());
+      node.sockets.close(index, node.callTime());
       continue;
     }
     found.isAccepted = true;

@@ -38,6 +38,8 @@ export interface CableOptions {
   reportsMtu?: boolean;
   /** From a packet's arrival to the call of poll(), at most. */
   pollNanos?: number;
+  /** How old the time may be that a program's call gives: it was read before the lock was taken. */
+  staleNanos?: number;
   /** From a packet's departure to the return of its frame, at most. */
   completionNanos?: number;
 }

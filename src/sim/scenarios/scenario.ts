@@ -56,6 +56,7 @@ export function randomCable(random: Random): CableOptions {
     up: randomLink(random),
     down: randomLink(random),
     mtu: isJumbo ? 3700 : random.chance(0.8) ? 1500 : random.between(576, 1900),
+    staleNanos: random.chance(0.3) ? random.magnitude(MICROSECOND, 4 * MILLISECOND) : 0,
     host: { frameBytes: isJumbo ? 4096 : 2048 },
     pollNanos: random.chance(0.5) ? random.magnitude(MICROSECOND, MILLISECOND) : 0,
     completionNanos: random.chance(0.3) ? random.magnitude(MICROSECOND, MILLISECOND) : 0,
