@@ -20,6 +20,12 @@ const BUILD_HASH = 1n;
 const POLLS_MAX = 100_000;
 const NEVER = 0xffffffffffffffffn;
 
+/** poll() always says that there is more to do. */
+export class EndlessPoll extends Error {
+  override readonly name = "EndlessPoll";
+  override readonly message = "poll() does not come to an end";
+}
+
 export interface HostOptions {
   /** What regionSeed is given. */
   seed?: [bigint, bigint];
@@ -56,6 +62,7 @@ export interface Route {
 /** A packet that the host sent; complete() gives its frame back to the stack. */
 export interface Sent extends Transmission {
   queue: number;
+  generation: number;
 }
 
 export type Host = ReturnType<typeof createHost>;
@@ -80,6 +87,8 @@ export function createHost(
   const header = new RegionHeaderView(view, HEADER_OFFSET);
   const rings = createRings(stack);
   const queues: number[] = [];
+  /** Counts restarts: what a queue before had with the kernel is of no interest any more. */
+  let generation = 0;
 
   /** Slot of a new interface with one queue and one address. */
   function addInterface(one: InterfaceOptions): number {
@@ -122,7 +131,7 @@ export function createHost(
       if (calls.hasWork() === 0 && calls.nextDeadline() > now) return;
       calls.poll(now, pollBudget);
     }
-    throw new Error("poll() does not come to an end");
+    throw new EndlessPoll();
   }
 
   /** When run() is next due without anything arriving; undefined: never. */
@@ -134,16 +143,25 @@ export function createHost(
   /** The packets on the TX rings. Their frames are the kernel's until complete() is called. */
   function takeSent(): Sent[] {
     return queues.flatMap((queue) =>
-      rings.takeTransmitting(queue).map((one) => ({ ...one, queue })),
+      rings.takeTransmitting(queue).map((one) => ({ ...one, queue, generation })),
     );
   }
 
-  function complete({ queue, umemAddress }: Sent): void {
-    rings.complete(queue, umemAddress);
+  function complete(one: Sent): void {
+    if (one.generation === generation) rings.complete(one.queue, one.umemAddress);
+  }
+
+  /** The AF_XDP socket of the first interface is closed, and another one made in its place. */
+  function restartQueue(): void {
+    const [gone = 0] = queues;
+    calls.queueStop(gone);
+    queues[0] = rings.addQueue(0, 0, fillTarget);
+    generation += 1;
   }
 
   return {
     calls,
+    restartQueue,
     view,
     bytes: new Uint8Array(memory),
     header,
@@ -155,6 +173,8 @@ export function createHost(
     deliver: rings.deliver,
     takeSent,
     complete,
+    /** True while the kernel has the packet's frame. */
+    isWithKernel: (one: Sent) => one.generation === generation,
     sockets: createSockets(stack, answerRequests),
   };
 }

@@ -1,6 +1,8 @@
 // A host in the simulated network: packets come and go, its programs run, its timers fire, and the
 // checkers look at it after each of these.
 
+import { InterfaceFlag } from "../../build/gen/layout.ts";
+import { macParts } from "./address.ts";
 import { createChecker } from "./checker.ts";
 import type { Clock, Event } from "./clock.ts";
 import { createHost, type Host, type Route, type Sent } from "./host.ts";
@@ -35,7 +37,7 @@ export interface NodeOptions {
 export type Node = ReturnType<typeof createNode>;
 
 export function createNode(setup: NodeOptions) {
-  const { name, address, gateway, clock, random, options } = setup;
+  const { name, address, mac, gateway, ledger, clock, random, options } = setup;
   const { mtu = 1500, pollNanos = 0 } = options;
   const fail = (message: string): never => setup.fail(`${name}: ${message}`);
   const hop: Pick<Route, "nextHop" | "mac"> = { nextHop: gateway.address, mac: gateway.mac };
@@ -44,7 +46,7 @@ export function createNode(setup: NodeOptions) {
     seed: [random.word64(), random.word64()],
     ...options.host,
   });
-  host.addInterface({ ifindex: 2, mac: setup.mac, address, mtu });
+  host.addInterface({ ifindex: 2, mac, address, mtu });
   const checker = createChecker(host, fail);
   const count = { received: 0, sent: 0, ringFull: 0, activities: 0 };
   const wake = () => activity();
@@ -101,7 +103,6 @@ export function createNode(setup: NodeOptions) {
     }
   }
 
-  const { mac, ledger } = setup;
   return {
     ...{ address, mac, name, ledger, random, clock },
     host,
@@ -115,6 +116,7 @@ export function createNode(setup: NodeOptions) {
     count,
     route,
     arrive,
+    changeMtu: mtuChanger(host, route, mac),
     activity,
     /** Starts a program; nobody waits for the end of a server. */
     spawn: (title: string, program: Program, isServer = false) => {
@@ -124,6 +126,14 @@ export function createNode(setup: NodeOptions) {
     ephemeralPort: ephemeralPorts(random),
     unfinished: programs.unfinished,
     stop: programs.stop,
+  };
+}
+
+/** A function that changes the MTU as exasockd would: in the stack, and in answers about routes. */
+function mtuChanger({ calls }: Host, route: Route, mac: Uint8Array): (mtu: number) => void {
+  return (mtu) => {
+    route.mtu = mtu;
+    calls.interfaceUpdate(0, mtu, ...macParts(mac), InterfaceFlag.Up);
   };
 }
 
@@ -166,6 +176,7 @@ function departures(setup: NodeOptions, host: Host, count: { sent: number }, wak
   const { completionNanos = 0 } = setup.options;
 
   function complete(one: Sent): void {
+    if (!host.isWithKernel(one)) return;
     // The interface may read the frame until now.
     const at = host.header.framePoolOffset + Number(one.umemAddress);
     const still = host.bytes.subarray(at, at + one.packet.length);

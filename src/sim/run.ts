@@ -1,6 +1,7 @@
 // One run of the simulator: a scenario in a world of its own, to the very end.
 
 import { StackFault } from "../core/instance.ts";
+import { EndlessPoll } from "./host.ts";
 import type { Scenario } from "./scenarios/scenario.ts";
 import { createWorld, SimFailure, type World } from "./world.ts";
 
@@ -61,6 +62,7 @@ function isFinding(error: unknown): error is Error {
   return (
     error instanceof SimFailure ||
     error instanceof StackFault ||
+    error instanceof EndlessPoll ||
     error instanceof WebAssembly.RuntimeError
   );
 }

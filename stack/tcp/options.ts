@@ -2,6 +2,7 @@
 // valid; what they mean for a connection happens here.
 
 import { Socket } from "../socket/socket";
+import { notifySocket } from "../wait/waiter";
 import { setCongestionControl } from "./congestion";
 import { startKeepalive } from "./handshake";
 import { addPending } from "./pending";
@@ -12,6 +13,8 @@ import { bufferBytesMax } from "./window";
 
 const EINVAL: i32 = 22;
 const QUICK_ACKS: u32 = 16;
+/** Linux's SOCK_MIN_RCVBUF / 2. */
+const MIN_WINDOW_CLAMP: u32 = 1152;
 
 /** Options for tcpSetOption. */
 export const enum TcpOption {
@@ -137,6 +140,8 @@ function setNumber(index: u32, tcb: Tcb, option: u32, value: i32, now: u64): i32
       return 0;
     case TcpOption.ReceiveLowat:
       tcb.receiveLowat = max<u32>(number, 1);
+      // What is there may be enough now; below, there may be room now.
+      notifySocket(index);
       return 0;
     default:
       return setBuffer(index, tcb, option, number);
@@ -150,10 +155,13 @@ function setBuffer(index: u32, tcb: Tcb, option: u32, number: u32): i32 {
       setCongestionControl(tcb, number == 0 ? CongestionControl.Cubic : CongestionControl.Reno);
       return 0;
     case TcpOption.WindowClamp:
-      tcb.windowClamp = number;
+      // The kernel socket, which is not connected, takes 0; on a connection Linux does not.
+      if (number == 0 && tcb.state != <u8>TcpState.Closed) return -EINVAL;
+      tcb.windowClamp = number == 0 ? 0 : max<u32>(number, MIN_WINDOW_CLAMP);
       return 0;
     case TcpOption.NotSentLowat:
       tcb.notSentLowat = number == 0 ? 0xffffffff : number;
+      notifySocket(index);
       return 0;
     case TcpOption.ReceiveBuffer:
       socket.receiveBufferBytes = number;
@@ -163,6 +171,7 @@ function setBuffer(index: u32, tcb: Tcb, option: u32, number: u32): i32 {
     case TcpOption.SendBuffer:
       socket.sendBufferBytes = bufferBytesMax(number);
       tcb.flags |= TcpFlag.SendBufferLocked;
+      notifySocket(index);
       return 0;
     default:
       return -EINVAL;

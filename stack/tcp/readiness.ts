@@ -31,9 +31,19 @@ export function tcpReadiness(index: u32): u32 {
   }
   if (state == TcpState.SynSent || state == TcpState.SynReceived) return bits;
   const readable = loadAcquire32(changetype<usize>(tcb) + offsetof<Tcb>("readableBytes"));
-  const isMark = isAtUrgent(tcb) && (flags & TcpFlag.OobInline) == 0;
-  if (readable >= tcb.receiveLowat + (isMark ? 1 : 0)) bits |= Readiness.In;
+  const mark: u32 = isAtUrgent(tcb) && (flags & TcpFlag.OobInline) == 0 ? 1 : 0;
+  if (readable > mark && isEnough(socket, tcb, readable - mark)) bits |= Readiness.In;
   if (isSendShut || isWriteReady(index)) bits |= Readiness.Out;
   if (hasUrgentByte(tcb)) bits |= Readiness.Urgent;
   return bits;
+}
+
+/**
+ * SO_RCVLOWAT, socket(7): so many bytes, or as many as there can be. As in Linux's
+ * tcp_epollin_ready, a full buffer and a closed window mean that no more will come.
+ */
+function isEnough(socket: Socket, tcb: Tcb, readable: u32): bool {
+  if (readable >= tcb.receiveLowat) return true;
+  const window = <i32>(tcb.rcvAdv - tcb.rcvNxt);
+  return window <= <i32>tcb.rcvMss || socket.receiveBytes > tcb.rcvBuf;
 }

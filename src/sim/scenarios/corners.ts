@@ -209,6 +209,111 @@ const lostAcks: Scenario = {
   },
 };
 
+/** Every option, at any time, with any value that setsockopt(2) takes. */
+const anyOptions: Scenario = {
+  name: "any-options",
+  setUp: (world) => {
+    const { client, server } = twoHosts(world);
+    const random = world.random.stream("options");
+    const talk = (end: End): Program => {
+      end.node.spawn("options", turning(end, random));
+      return exchange(end, random, random.magnitude(1, 500_000));
+    };
+    server.spawn("listener", accepting(server, PORT, talk), true);
+    for (let n = random.between(1, 4); n > 0; n--) {
+      const start = function* (): Program {
+        const end = connect(client, server.address, PORT);
+        turn(end, random);
+        if (yield* end.connected()) yield* talk(end);
+      };
+      client.spawn(`client ${n}`, start());
+    }
+  },
+};
+
+function* turning(end: End, random: Random): Program {
+  for (let turns = random.between(1, 50); turns > 0 && !end.isClosed; turns--) {
+    turn(end, random);
+    yield random.magnitude(1000, 500 * MILLISECOND);
+  }
+  if (!end.isClosed) end.option(TcpOption.Cork, 0);
+}
+
+/** Sets one option. Left out is what ends connections. */
+function turn(end: End, random: Random): void {
+  const values: [number, () => number][] = [
+    [TcpOption.NoDelay, () => random.below(2)],
+    [TcpOption.Cork, () => random.below(2)],
+    [TcpOption.QuickAck, () => random.below(2)],
+    [TcpOption.KeepAlive, () => random.below(2)],
+    [TcpOption.KeepIdle, () => random.between(1, 100)],
+    [TcpOption.KeepInterval, () => random.between(1, 100)],
+    [TcpOption.MaxSegment, () => random.between(88, 1500)],
+    [TcpOption.ReceiveLowat, () => random.magnitude(1, 3000)],
+    [TcpOption.Congestion, () => random.below(2)],
+    [TcpOption.WindowClamp, () => random.magnitude(1, 1_000_000)],
+    [TcpOption.NotSentLowat, () => random.magnitude(1, 100_000)],
+    [TcpOption.ReceiveBuffer, () => random.magnitude(2304, 1_000_000)],
+    [TcpOption.SendBuffer, () => random.magnitude(4608, 1_000_000)],
+  ];
+  const [option, value] = random.pick(values);
+  end.option(option, value());
+}
+
+/** A hundred connections at a time, most of them idle most of the time. */
+const many: Scenario = {
+  name: "many",
+  setUp: (world) => {
+    const { random } = world;
+    const cable = () => ({ ...randomCable(random), host: { frameCount: 8192, fillTarget: 1024 } });
+    const client = world.addHost("client", cable());
+    const server = world.addHost("server", cable());
+    const own = random.stream("server");
+    const serve = (end: End) => duplex(end, own.magnitude(1, 5000), () => 65_000);
+    server.spawn("listener", accepting(server, PORT, serve, { backlog: 4096 }), true);
+    for (let n = random.between(50, 150); n > 0; n--) {
+      const start = function* (): Program {
+        yield random.below(2 * SECOND);
+        const end = connect(client, server.address, PORT);
+        if (!(yield* end.connected())) return;
+        yield random.below(60 * SECOND);
+        yield* duplex(end, random.magnitude(1, 5000), () => 65_000);
+      };
+      client.spawn(`client ${n}`, start());
+    }
+  },
+};
+
+/** Queues stop and start, and the MTU of the interface changes, while connections are under way. */
+const interfaces: Scenario = {
+  name: "interfaces",
+  setUp: (world) => {
+    const { client, server } = twoHosts(world);
+    const random = world.random.stream("interfaces");
+    const own = random.stream("server");
+    const serve = (end: End) => exchange(end, own, own.magnitude(1, 300_000));
+    server.spawn("listener", accepting(server, PORT, serve), true);
+    for (let n = random.between(1, 4); n > 0; n--) {
+      const start = function* (): Program {
+        const end = connect(client, server.address, PORT);
+        if (yield* end.connected()) yield* exchange(end, random, random.magnitude(1, 500_000));
+      };
+      client.spawn(`client ${n}`, start());
+    }
+    let at = 0;
+    for (let n = random.between(1, 10); n > 0; n--) {
+      at += random.magnitude(1000, SECOND);
+      const node = random.pick([client, server]);
+      const mtu = random.between(576, 1500);
+      world.clock.after(at, () => {
+        if (random.chance(0.5)) node.host.restartQueue();
+        else node.changeMtu(mtu);
+        node.activity();
+      });
+    }
+  },
+};
+
 /** Several hosts, each a server and a client of all others. */
 const crowd: Scenario = {
   name: "crowd",
@@ -234,4 +339,14 @@ const crowd: Scenario = {
   },
 };
 
-export const CORNERS = [wrap, recovery, deaths, perfect, lostAcks, crowd];
+export const CORNERS = [
+  wrap,
+  recovery,
+  deaths,
+  anyOptions,
+  many,
+  interfaces,
+  perfect,
+  lostAcks,
+  crowd,
+];
