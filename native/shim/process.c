@@ -19,6 +19,8 @@ static void fork_child(void) {
   self.armed = false;
   self.waiter = 0;
   process_join_after_fork();
+  /* As long as it may: a server's workers give up the rights that joining takes. */
+  if (process.stale && geteuid() == 0) process_join();
   epoll_after_fork();
 }
 

@@ -1,6 +1,6 @@
 // nginx: one worker and several that inherit the listening socket, keep-alive, sendfile.
 
-import { mkdir, writeFile } from "node:fs/promises";
+import { chmod, mkdir, writeFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { temporaryFolder } from "../../support/folder.ts";
 import { type Scene, scenario } from "../../support/scenario.ts";
@@ -11,6 +11,8 @@ const REQUESTS = 2000;
 
 interface Options {
   workers: number;
+  /** Whom the workers run as. */
+  user?: string;
   /** Further directives of the http block. */
   more?: string;
 }
@@ -19,7 +21,7 @@ function configuration(scene: Scene, folder: string, site: string, options: Opti
   const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
   return `
 daemon off;
-user root;
+user ${options.user ?? "root"};
 worker_processes ${options.workers};
 pid ${folder}/pid;
 error_log stderr warn;
@@ -36,6 +38,7 @@ http {
 /** Runs nginx under test, and ends it in the way it likes. */
 async function withNginx(scene: Scene, options: Options, story: (url: string) => Promise<void>) {
   await using folder = await temporaryFolder();
+  await chmod(folder.path, 0o755);
   const site = await makeSite(folder.path);
   await mkdir(resolve(folder.path, "logs"));
   const file = resolve(folder.path, "nginx.conf");
@@ -60,6 +63,16 @@ for (const workers of [1, 4]) {
     { bypass: { connections: REQUESTS / 4, segments: 4 * REQUESTS } },
   );
 }
+
+scenario(
+  "nginx's workers give up root's rights after they were forked",
+  (scene) =>
+    withNginx(scene, { workers: 2, user: "www-data" }, async (url) => {
+      await browse(scene, url);
+      await load(scene, `${url}/small.txt`, ["-n", String(REQUESTS / 4), "-c", "8"]);
+    }),
+  { bypass: { connections: REQUESTS / 4, segments: REQUESTS } },
+);
 
 for (const way of ["on", "off"]) {
   scenario(
