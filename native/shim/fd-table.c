@@ -140,7 +140,8 @@ static void look(int fd) {
   fd_state[fd] = FD_PLAIN;
   real.getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &bytes);
   bool known = protocol == IPPROTO_UDP || protocol == IPPROTO_TCP;
-  if (!known || domain != AF_INET || !process_join()) return;
+  bool six = domain == AF_INET6 && protocol == IPPROTO_TCP;
+  if (!known || (domain != AF_INET && !six) || !process_join()) return;
   bytes = sizeof cookie;
   if (real.getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &bytes) != 0) return;
   if (!stack_lock()) return;
@@ -150,6 +151,7 @@ static void look(int fd) {
   if (endpoint == NULL) return;
   endpoint->shared = true;
   endpoint->stream = protocol == IPPROTO_TCP;
+  endpoint->six = six;
   socket_adopt(endpoint, (uint32_t)index);
   bool listens = region_socket((uint32_t)index)->state == SocketState_Bound;
   if (!endpoint->stream || listens) socket_count_arrivals(fd, endpoint, cookie);

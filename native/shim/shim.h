@@ -106,6 +106,8 @@ struct Endpoint {
   bool nonblocking;
   /* TCP. The stack has it (index is not 0) while it listens or is connected. */
   bool stream;
+  /* Opened as an IPv6 socket: the program sees v4-mapped addresses. */
+  bool six;
   /* connect(2) has begun, and has not told yet how it went. */
   bool connecting;
   /* The kernel socket has a port: the program's choice, or ours for a connection. */

@@ -339,14 +339,16 @@ void socket_last_close(struct Endpoint *endpoint) {
 
 int shim_socket(int domain, int type, int protocol) {
   int fd = real.socket(domain, type, protocol);
-  if (fd < 0 || domain != AF_INET || fd >= FD_MAX) return fd;
   bool stream = (type & 0xf) == SOCK_STREAM;
+  bool six = domain == AF_INET6 && stream;
+  if (fd < 0 || (domain != AF_INET && !six) || fd >= FD_MAX) return fd;
   if (!stream && (type & 0xf) != SOCK_DGRAM) return fd;
   bool known = protocol == 0 || protocol == (stream ? IPPROTO_TCP : IPPROTO_UDP);
   if (!known || self.resolving != 0 || fd_borrowed()) return fd;
   struct Endpoint *endpoint = endpoint_new();
   if (endpoint != NULL) {
     endpoint->stream = stream;
+    endpoint->six = six;
     endpoint->nonblocking = (type & SOCK_NONBLOCK) != 0;
     fd_set_endpoint(fd, endpoint);
   }

@@ -24,8 +24,7 @@ void stream_limit_twin(int fd, bool limited, uint64_t nanos) {
 /* NULL, or why only the kernel can listen there. Precondition: the socket has a port. */
 static const char *listen_in_stack(int fd, struct Endpoint *endpoint, int backlog) {
   struct sockaddr_in local = {0};
-  socklen_t room = sizeof local;
-  if (real.getsockname(fd, (struct sockaddr *)&local, &room) != 0) return "it has no address";
+  if (stream_local_name(fd, endpoint, &local) != 0) return "it has no IPv4 address";
   const char *why = stream_obstacle(endpoint, local.sin_addr);
   if (why != NULL) return why;
   process_check_daemon();
@@ -63,7 +62,7 @@ int shim_listen(int fd, int backlog) {
   }
   struct sockaddr_in local;
   int reserved = stream_reserve_port(fd, endpoint, &local);
-  if (reserved != 0) return (int)answer(reserved);
+  if (reserved != 0 && reserved != -EAFNOSUPPORT) return (int)answer(reserved);
   endpoint->autobound = false;
   endpoint->bound = true;
   /* First the stack: a handshake that the kernel began would be cut off by the steering. */
@@ -92,7 +91,9 @@ struct Accepting {
   int twin;
   uint64_t cookie;
   uint32_t index;
-  struct sockaddr_in peer;
+  /* In the family of the listener, and the length of it. */
+  struct sockaddr_in6 peer;
+  socklen_t peerBytes;
   /* A descriptor, or -errno. */
   int result;
 };
@@ -101,7 +102,7 @@ static bool take_from_stack(struct Accepting *accepting) {
   uint32_t listener = accepting->endpoint->index;
   if (accepting->twin < 0) {
     int type = SOCK_STREAM | (accepting->flags & (SOCK_NONBLOCK | SOCK_CLOEXEC));
-    accepting->twin = real.socket(AF_INET, type, 0);
+    accepting->twin = real.socket(accepting->endpoint->six ? AF_INET6 : AF_INET, type, 0);
     if (accepting->twin < 0 || accepting->twin >= FD_MAX) {
       accepting->result = accepting->twin < 0 ? -errno : -EMFILE;
       return true;
@@ -112,9 +113,9 @@ static bool take_from_stack(struct Accepting *accepting) {
   int index = (int)w2c_stack_tcpAccept(stack, listener, accepting->cookie, process.client);
   if (index > 0) {
     const struct Socket *socket = region_socket((uint32_t)index);
-    accepting->peer.sin_family = AF_INET;
-    accepting->peer.sin_port = socket->remotePortNet;
-    accepting->peer.sin_addr.s_addr = (in_addr_t)(socket->remoteLo >> 32);
+    accepting->peerBytes = sizeof accepting->peer;
+    stream_put_name(accepting->endpoint, socket->remoteLo, socket->remotePortNet,
+                    (struct sockaddr *)&accepting->peer, &accepting->peerBytes);
   }
   stack_unlock();
   if (index <= 0) return false;
@@ -131,9 +132,9 @@ static bool take_from_kernel(struct Accepting *accepting) {
     socket_twin_empty(endpoint);
     return false;
   }
-  socklen_t room = sizeof accepting->peer;
-  int fd = real.accept4(accepting->fd, (struct sockaddr *)&accepting->peer, &room,
-                        accepting->flags);
+  accepting->peerBytes = sizeof accepting->peer;
+  int fd = real.accept4(accepting->fd, (struct sockaddr *)&accepting->peer,
+                        &accepting->peerBytes, accepting->flags);
   if (fd < 0 && errno == EAGAIN) return false;
   accepting->result = fd >= 0 ? fd : -errno;
   endpoint->twinTurn = false;
@@ -178,6 +179,7 @@ static int adopt(const struct Accepting *accepting) {
     return -ENFILE;
   }
   endpoint->stream = true;
+  endpoint->six = accepting->endpoint->six;
   endpoint->nonblocking = (accepting->flags & SOCK_NONBLOCK) != 0;
   socket_adopt(endpoint, accepting->index);
   if (endpoint->nonblocking) socket_set_nonblocking(endpoint, true);
@@ -212,9 +214,9 @@ static int put_peer(const struct Accepting *accepting, struct sockaddr *address,
   if (address == NULL) return 0;
   if (is_nowhere(address) || is_nowhere(bytes)) return -EFAULT;
   if ((int)*bytes < 0) return -EINVAL;
-  size_t room = *bytes < sizeof accepting->peer ? *bytes : sizeof accepting->peer;
+  size_t room = *bytes < accepting->peerBytes ? *bytes : accepting->peerBytes;
   memcpy(address, &accepting->peer, room);
-  *bytes = sizeof accepting->peer;
+  *bytes = accepting->peerBytes;
   return 0;
 }
 

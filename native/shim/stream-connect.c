@@ -125,9 +125,8 @@ struct Attempt {
 /* Makes the connection in the stack. NULL, or why the kernel has to. */
 static const char *open_in_stack(int fd, struct Endpoint *endpoint, struct Attempt *attempt) {
   struct sockaddr_in local = {0};
-  socklen_t room = sizeof local;
-  if (endpoint->bound && real.getsockname(fd, (struct sockaddr *)&local, &room) != 0) {
-    return "it has no address";
+  if (endpoint->bound && stream_local_name(fd, endpoint, &local) != 0) {
+    return "it has no IPv4 address";
   }
   if (local.sin_addr.s_addr != 0) {
     const char *why = stream_obstacle(endpoint, local.sin_addr);
@@ -147,7 +146,7 @@ static const char *open_in_stack(int fd, struct Endpoint *endpoint, struct Attem
     stack_unlock();
     /* The port is free for the kernel, but the stack still ends a connection that had it. */
     if (opened != -EADDRNOTAVAIL || !endpoint->autobound) break;
-    if (!stream_change_port(fd, &local)) break;
+    if (!stream_change_port(fd, endpoint, &local)) break;
   }
   if (opened != 0) stream_leave(endpoint, true);
   if (opened == -ENOSPC || opened == -VIA_KERNEL) return "the stack has no room for it";
@@ -158,9 +157,10 @@ static const char *open_in_stack(int fd, struct Endpoint *endpoint, struct Attem
 static int begin(int fd, struct Endpoint *endpoint, const struct sockaddr *name, socklen_t bytes) {
   struct Attempt attempt = {.result = 0};
   const struct sockaddr_in *to = &attempt.to;
-  bool isInet = bytes >= sizeof *to && name->sa_family == AF_INET;
-  if (!isInet) return by_kernel(fd, endpoint, name, bytes, "not an IPv4 address");
-  memcpy(&attempt.to, name, sizeof *to);
+  bool fits = name->sa_family == (endpoint->six ? AF_INET6 : AF_INET);
+  if (!fits || !stream_read_name(name, bytes, &attempt.to)) {
+    return by_kernel(fd, endpoint, name, bytes, "not an IPv4 address");
+  }
   const char *why = stream_obstacle(endpoint, to->sin_addr);
   if (why == NULL && (to->sin_port == 0 || to->sin_addr.s_addr == 0)) why = "an odd address";
   if (why != NULL) return by_kernel(fd, endpoint, name, bytes, why);

@@ -128,12 +128,12 @@ int stream_shutdown(int fd, struct Endpoint *endpoint, int how) {
 }
 
 int stream_reserve_port(int fd, struct Endpoint *endpoint, struct sockaddr_in *local) {
-  socklen_t room = sizeof *local;
+  struct sockaddr_in6 name = {.sin6_family = endpoint->six ? AF_INET6 : AF_INET};
+  socklen_t room = endpoint->six ? sizeof name : sizeof *local;
   if (endpoint->bound || endpoint->autobound) {
-    if (real.getsockname(fd, (struct sockaddr *)local, &room) != 0) return -errno;
-    if (local->sin_port != 0) return 0;
-  } else {
-    *local = (struct sockaddr_in){.sin_family = AF_INET};
+    if (real.getsockname(fd, (struct sockaddr *)&name, &room) != 0) return -errno;
+    /* The port is at the same place in both. */
+    if (name.sin6_port != 0) return stream_local_name(fd, endpoint, local);
   }
   /* A port is what is wanted: not to be put off until connect. */
   int late = 0;
@@ -141,50 +141,15 @@ int stream_reserve_port(int fd, struct Endpoint *endpoint, struct sockaddr_in *l
   if (endpoint->bound) real.getsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &late, &bytes);
   int off = 0;
   if (late) real.setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &off, sizeof off);
-  int result = real.bind(fd, (struct sockaddr *)local, sizeof *local) == 0 ? 0 : -errno;
+  int result = real.bind(fd, (struct sockaddr *)&name, room) == 0 ? 0 : -errno;
   if (late) real.setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &late, sizeof late);
   if (result != 0) return result;
   endpoint->autobound = !endpoint->bound;
-  room = sizeof *local;
-  return real.getsockname(fd, (struct sockaddr *)local, &room) == 0 ? 0 : -errno;
+  return stream_local_name(fd, endpoint, local);
 }
 
-bool stream_change_port(int fd, struct sockaddr_in *local) {
+bool stream_change_port(int fd, const struct Endpoint *endpoint, struct sockaddr_in *local) {
   static const struct sockaddr nobody = {.sa_family = AF_UNSPEC};
-  socklen_t room = sizeof *local;
-  *local = (struct sockaddr_in){.sin_family = AF_INET};
   return real.listen(fd, 1) == 0 && real.connect(fd, &nobody, sizeof nobody) == 0 &&
-         real.bind(fd, (struct sockaddr *)local, sizeof *local) == 0 &&
-         real.getsockname(fd, (struct sockaddr *)local, &room) == 0;
-}
-
-static int put_name(uint64_t lo, uint16_t portNet, struct sockaddr *address, socklen_t *bytes) {
-  struct sockaddr_in name = {.sin_family = AF_INET, .sin_port = portNet};
-  name.sin_addr.s_addr = (in_addr_t)(lo >> 32);
-  if (is_nowhere(bytes)) return -EFAULT;
-  if ((int)*bytes < 0) return -EINVAL;
-  if (*bytes != 0 && is_nowhere(address)) return -EFAULT;
-  memcpy(address, &name, *bytes < sizeof name ? *bytes : sizeof name);
-  *bytes = sizeof name;
-  return 0;
-}
-
-int shim_getsockname(int fd, struct sockaddr *address, socklen_t *bytes) {
-  struct Endpoint *endpoint = fd_endpoint(fd);
-  if (endpoint->stream && stream_kind(endpoint) == STREAM_CONNECTION) {
-    const struct Socket *socket = region_socket(endpoint->index);
-    return (int)answer(put_name(socket->localLo, socket->localPortNet, address, bytes));
-  }
-  return real.getsockname(fd, address, bytes);
-}
-
-int shim_getpeername(int fd, struct sockaddr *address, socklen_t *bytes) {
-  struct Endpoint *endpoint = fd_endpoint(fd);
-  if (!endpoint->stream || stream_kind(endpoint) != STREAM_CONNECTION) {
-    return real.getpeername(fd, address, bytes);
-  }
-  const struct Socket *socket = region_socket(endpoint->index);
-  uint8_t state = region_tcb(endpoint->index)->state;
-  if (state == TcpState_Closed || state == TcpState_SynSent) return (int)answer(-ENOTCONN);
-  return (int)answer(put_name(socket->remoteLo, socket->remotePortNet, address, bytes));
+         stream_bind_any(fd, endpoint) == 0 && stream_local_name(fd, endpoint, local) == 0;
 }

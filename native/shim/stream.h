@@ -49,7 +49,18 @@ int stream_shutdown(int fd, struct Endpoint *endpoint, int how);
 int stream_reserve_port(int fd, struct Endpoint *endpoint, struct sockaddr_in *local);
 
 /* Another one than the kernel chose, which only a socket that listened gives back. */
-bool stream_change_port(int fd, struct sockaddr_in *local);
+bool stream_change_port(int fd, const struct Endpoint *endpoint, struct sockaddr_in *local);
+
+/* stream-names.c */
+/* The IPv4 address that a name means. False: it means none. The wildcards are one. */
+bool stream_read_name(const struct sockaddr *name, socklen_t bytes, struct sockaddr_in *to);
+/* Of the kernel socket; -EAFNOSUPPORT if it speaks no IPv4, or another -errno. */
+int stream_local_name(int fd, const struct Endpoint *endpoint, struct sockaddr_in *local);
+/* Binds the kernel socket to the wildcard and a port of the kernel's choice. 0 or -errno. */
+int stream_bind_any(int fd, const struct Endpoint *endpoint);
+/* Writes an address of the region in the socket's own family. 0 or -errno. */
+int stream_put_name(const struct Endpoint *endpoint, uint64_t lo, uint16_t portNet,
+                    struct sockaddr *address, socklen_t *bytes);
 
 /* stream-connect.c: 0 or -errno. */
 int stream_connect(int fd, struct Endpoint *endpoint, const struct sockaddr *address,
