@@ -304,8 +304,9 @@ struct Waiting {
   /* Kernel descriptors to sleep on, with room for WAIT_EXTRA_FDS more behind them. */
   struct pollfd *fds;
   nfds_t count;
-  /* The call goes on after a handler with SA_RESTART. */
+  /* The call goes on after a handler with SA_RESTART, unless it has made progress. */
   bool restarts;
+  const size_t *progress;
   /* Signal mask during the wait, or NULL. */
   const sigset_t *mask;
 };

@@ -138,7 +138,8 @@ static ssize_t receive_all(int fd, struct StreamReceive *receiving) {
                             .deadline = timeout != 0 ? deadline_after(timeout) : FOREVER,
                             .interest = socket_interest(endpoint),
                             .fds = fds,
-                            .restarts = timeout == 0 && receiving->done == 0};
+                            .restarts = timeout == 0,
+                            .progress = &receiving->done};
   done = wait_until(&waiting);
   return conclude(receiving, done == 0 ? -EAGAIN : done);
 }

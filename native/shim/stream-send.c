@@ -142,7 +142,8 @@ static int wait_for_room(struct StreamSend *sending) {
                             .deadline = timeout != 0 ? deadline_after(timeout) : FOREVER,
                             .interest = socket_interest(endpoint),
                             .fds = fds,
-                            .restarts = timeout == 0 && sending->done == 0};
+                            .restarts = timeout == 0,
+                            .progress = &sending->done};
   int done = wait_until(&waiting);
   return done == 0 ? -EAGAIN : done;
 }

@@ -72,6 +72,10 @@ static void close_in_stack(uint32_t index, uint64_t sequence, bool reset) {
 void stream_leave(struct Endpoint *endpoint, bool reset) {
   uint32_t index = endpoint->index;
   if (index == 0) return;
+  bool limited = stream_kind(endpoint) == STREAM_LISTENER && fd_socket(endpoint->fd) == endpoint;
+  if (limited) {
+    stream_limit_twin(endpoint->fd, false, region_socket(index)->receiveTimeoutNanos);
+  }
   socket_abandon(endpoint);
   endpoint->connecting = false;
   close_in_stack(index, endpoint->sequence, reset);

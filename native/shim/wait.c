@@ -233,7 +233,9 @@ static int wait_loop(struct Waiting *waiting, unsigned interrupts, unsigned rest
     int done = waiting->ready(waiting->context, now, ask || late);
     if (done != 0) return done;
     bool restarted = self.restarts != restarts || interrupted;
-    if (self.interrupts != interrupts || (restarted && !waiting->restarts)) return -EINTR;
+    bool partial = waiting->progress != NULL && *waiting->progress != 0;
+    bool ends = restarted && (!waiting->restarts || partial);
+    if (self.interrupts != interrupts || ends) return -EINTR;
     if (late) return 0;
     ask = interrupted = false;
     if (now < spinUntil && process_usable()) {

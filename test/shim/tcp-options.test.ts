@@ -176,6 +176,8 @@ scenario("an option of the kernel's on a listener leaves it listening", async (s
   const accepted = await accept(subject, listener.fd);
   await peer.send(fd, "by the kernel");
   await subject.recv(accepted);
+  await subject.getsockopt(listener.fd, "SOL_SOCKET", "SO_RCVTIMEO", 16);
+  await subject.getsockopt(accepted, "SOL_SOCKET", "SO_RCVTIMEO", 16);
 });
 
 /** Binds a new socket to the port, with SO_REUSEADDR or without; its error. */

@@ -323,6 +323,10 @@ scenario(
     await poll(peer.calls, [], MOMENT_MILLIS);
     await peer.calls.send(peer.fd, "later");
     await waiting;
+    const partial = calls.recv(fd, 100, "MSG_WAITALL");
+    await poll(peer.calls, [], MOMENT_MILLIS);
+    await peer.calls.send(peer.fd, "only a part");
+    await partial;
     await stopAlarm(calls);
   },
 );
