@@ -217,6 +217,8 @@ int shim_sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flag
     ssize_t result = send_message(fd, &messages[done].msg_hdr, flags);
     if (result < 0) return done > 0 ? (int)done : (int)answer(result);
     messages[done].msg_len = (unsigned)result;
+    /* A stream that has no room for the rest of one has none for the next. */
+    if (result < cursor_bytes(&messages[done].msg_hdr)) return (int)done + 1;
   }
   return (int)count;
 }
