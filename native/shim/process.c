@@ -19,8 +19,6 @@ static void fork_child(void) {
   self.armed = false;
   self.waiter = 0;
   process_join_after_fork();
-  /* As long as it may: a server's workers give up the rights that joining takes. */
-  if (process.stale && geteuid() == 0) process_join();
   epoll_after_fork();
 }
 
@@ -64,6 +62,34 @@ void trace_result(const char *name, int fd, long result) {
   if (!process.trace) return;
   if (result >= 0) say("[pid %d] %s(%d) = %ld", (int)getpid(), name, fd, result);
   else say("[pid %d] %s(%d) = -1 (%s)", (int)getpid(), name, fd, strerror(errno));
+}
+
+/*
+ * Joining takes root's rights, which servers give up before they open their first socket, or in
+ * workers that were forked with open ones: those join as long as they may.
+ */
+static void join_while_root(void) {
+  if (geteuid() == 0) process_join();
+}
+
+int shim_setuid(uid_t user) {
+  join_while_root();
+  return real.setuid(user);
+}
+
+int shim_seteuid(uid_t user) {
+  join_while_root();
+  return real.seteuid(user);
+}
+
+int shim_setreuid(uid_t own, uid_t effective) {
+  join_while_root();
+  return real.setreuid(own, effective);
+}
+
+int shim_setresuid(uid_t own, uid_t effective, uid_t saved) {
+  join_while_root();
+  return real.setresuid(own, effective, saved);
 }
 
 /* Programs started by these may inherit sockets: glibc clones inside, out of our sight. */

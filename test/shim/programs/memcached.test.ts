@@ -8,7 +8,7 @@ const CLIENT = resolve(import.meta.dirname, "python/memcached-client.py");
 
 async function serveAndAsk(scene: Scene, threads: number, accelerated: boolean): Promise<void> {
   const where = ["-l", scene.left.address, "-p", String(PORT), "-U", "0"];
-  const command = ["memcached", "-u", "root", "-t", String(threads), ...where];
+  const command = ["memcached", "-u", "nobody", "-t", String(threads), ...where];
   const server = scene.launch(command, { accelerated: true });
   await scene.left.waitForTcpPort(PORT);
   const ask = ["/usr/bin/python3", CLIENT, scene.left.address, String(PORT)];
