@@ -3,7 +3,8 @@
 import { TcpOption } from "../../build/gen/layout.ts";
 import { contents, type Conversation, firstDifference, type Stream } from "./ledger.ts";
 import type { Node } from "./node.ts";
-import type { SocketWait, Wait } from "./programs.ts";
+import { DIED } from "./fuse.ts";
+import { Killed, type SocketWait, type Wait } from "./programs.ts";
 
 const EAGAIN = 11;
 const ECONNRESET = 104;
@@ -28,6 +29,7 @@ export class End {
   hasEnded = false;
   isClosed = false;
   private readonly title: string;
+  private readonly cookie: bigint;
 
   constructor(node: Node, index: number, conversation: Conversation, isClient: boolean) {
     const { client, server, up, down } = conversation;
@@ -37,11 +39,30 @@ export class End {
     this.out = isClient ? up : down;
     this.into = isClient ? down : up;
     const path = `${client.address}:${client.port}-${server.address}:${server.port}`;
+    this.cookie = node.sockets.socketAt(index).cookie;
     this.title = `${path} ${isClient ? "client" : "server"}`;
   }
 
   fail(message: string): never {
     return this.node.fail(`${this.title}: ${message}`);
+  }
+
+  private closeSocket(): void {
+    this.calling(() => this.node.sockets.close(this.index, this.node.callTime()));
+    this.isClosed = true;
+  }
+
+  /** Makes a call that may kill the program: then exasockd closes what it had. */
+  private calling<T>(call: () => T): T {
+    if (this.isClosed) throw new Killed();
+    const result = this.node.perilous(call);
+    if (result !== DIED) return result;
+    this.conversation.mayFail = true;
+    if (this.node.sockets.isOpen(this.index, this.cookie)) {
+      this.node.sockets.close(this.index, this.node.callTime());
+    }
+    this.isClosed = true;
+    throw new Killed();
   }
 
   private failed(errno: number, call: string): "error" {
@@ -54,7 +75,9 @@ export class End {
   /** Sends up to `count` of the stream's next bytes; how many were taken. */
   send(count: number, flags = 0): number | "wait" | "error" {
     const data = contents(this.out, this.out.written, count);
-    const taken = this.node.sockets.send(this.index, data, this.node.callTime(), flags);
+    const taken = this.calling(() =>
+      this.node.sockets.send(this.index, data, this.node.callTime(), flags),
+    );
     if (taken === -EAGAIN) return "wait";
     if (taken < 0) return this.failed(-taken, "send");
     this.out.written += taken;
@@ -63,7 +86,9 @@ export class End {
 
   /** Receives up to `max` bytes and checks them. */
   receive(max: number): Received {
-    const data = this.node.sockets.receive(this.index, max, this.node.callTime());
+    const data = this.calling(() =>
+      this.node.sockets.receive(this.index, max, this.node.callTime()),
+    );
     if (typeof data === "number") return data === -EAGAIN ? "wait" : this.failed(-data, "recv");
     if (data.length === 0) return this.ended();
     this.checkContents(data, this.into.read);
@@ -92,7 +117,7 @@ export class End {
 
   /** MSG_PEEK: looks at up to `max` bytes from `skip` on, which stay; how many there were. */
   peek(max: number, skip: number): number {
-    const data = this.node.sockets.peek(this.index, max, skip);
+    const data = this.calling(() => this.node.sockets.peek(this.index, max, skip));
     if (data.length > 0) this.checkContents(data, this.into.read + skip);
     return data.length;
   }
@@ -100,7 +125,9 @@ export class End {
   /** shutdown(2) for writing. */
   shutdown(): void {
     this.out.isFinished = true;
-    const result = this.node.sockets.shutdown(this.index, SHUT_WRITE, this.node.callTime());
+    const result = this.calling(() =>
+      this.node.sockets.shutdown(this.index, SHUT_WRITE, this.node.callTime()),
+    );
     if (result < 0) this.failed(-result, "shutdown");
   }
 
@@ -108,21 +135,21 @@ export class End {
   close(): void {
     if (!this.hasEnded) this.conversation.mayFail = true;
     this.out.isFinished = true;
-    this.isClosed = true;
-    this.node.sockets.close(this.index, this.node.callTime());
+    this.closeSocket();
   }
 
   /** SO_LINGER with 0 seconds, and close. */
   abort(): void {
     this.conversation.mayFail = true;
     this.option(TcpOption.Linger, 0);
-    this.isClosed = true;
-    this.node.sockets.close(this.index, this.node.callTime());
+    this.closeSocket();
   }
 
   /** Sets a TcpOption. */
   option(option: number, value: number): void {
-    this.node.sockets.setOption(this.index, option, value, this.node.callTime());
+    this.calling(() => {
+      this.node.sockets.setOption(this.index, option, value, this.node.callTime());
+    });
   }
 
   private readiness(): number {
@@ -130,7 +157,7 @@ export class End {
   }
 
   private becomes(bits: number): SocketWait {
-    return { socket: this.index, isReady: () => (this.readiness() & bits) !== 0 };
+    return { socket: this.index, isReady: () => this.isClosed || (this.readiness() & bits) !== 0 };
   }
 
   get readable(): Wait {

@@ -6,6 +6,9 @@ import type { HostOverrides } from "../core/instance.ts";
 /** Thrown through the module when the fuse has burnt down. */
 class Death extends Error {}
 
+/** What became of work that was killed. */
+export const DIED = Symbol("died");
+
 export type Fuse = ReturnType<typeof createFuse>;
 
 /** A fuse whose `overrides` go to createHost; connect() it with the host's memory. */
@@ -30,14 +33,13 @@ export function createFuse() {
     fence: burn,
   };
 
-  /** Runs `work`, which may die after so many accesses (0: never). True if it did. */
-  function kills(accesses: number, work: () => void): boolean {
+  /** What `work` returns; DIED if it took more than so many accesses (0: it never does). */
+  function lit<T>(accesses: number, work: () => T): T | typeof DIED {
     late.left = accesses;
     try {
-      work();
-      return false;
+      return work();
     } catch (error) {
-      if (error instanceof Death) return true;
+      if (error instanceof Death) return DIED;
       throw error;
     } finally {
       late.left = 0;
@@ -49,6 +51,6 @@ export function createFuse() {
     connect: (view: DataView) => {
       late.view = view;
     },
-    kills,
+    lit,
   };
 }

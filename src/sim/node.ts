@@ -5,13 +5,14 @@ import { InterfaceFlag } from "../../build/gen/layout.ts";
 import { macParts } from "./address.ts";
 import { createChecker } from "./checker.ts";
 import type { Clock, Event } from "./clock.ts";
+import { DIED } from "./fuse.ts";
 import { createHost, type Host, type Route, type Sent } from "./host.ts";
 import type { Ledger } from "./ledger.ts";
 import type { Random } from "./prng.ts";
 import { createPrograms, type Program } from "./programs.ts";
 import type { CableOptions } from "./world.ts";
 
-/** How often who polls dies, where that happens. */
+/** How often a call ends in death, where that happens. */
 const DEATH_CHANCE = 0.03;
 const EPHEMERAL_FIRST = 32768;
 const EPHEMERAL_COUNT = 28232;
@@ -50,10 +51,11 @@ export function createNode(setup: NodeOptions) {
   const checker = createChecker(host, fail);
   const count = { received: 0, sent: 0, ringFull: 0, activities: 0 };
   const wake = () => activity();
-  const runHost = pump(setup, host, () => {
+  const perilous = peril(setup, host);
+  const run = () => {
     host.run(callTime());
     host.run(now());
-  });
+  };
   const flush = departures(setup, host, count, wake);
   const programs = createPrograms({ clock, fail, wake, takeNotified: notifications(host) });
   let [timer, pollEvent]: (Event | undefined)[] = [];
@@ -70,15 +72,14 @@ export function createNode(setup: NodeOptions) {
     count.activities += 1;
     let hasRun = true;
     while (hasRun) {
-      runHost();
+      if (perilous(run) === DIED) run();
       flush();
       hasRun = programs.resumeAll();
       flush();
     }
     isBusy = false;
-    const { checkEvery } = setup;
-    const isDeep = count.activities % checkEvery === 0;
-    if (checkEvery > 0) checker.check(now(), isDeep);
+    const isDeep = count.activities % setup.checkEvery === 0;
+    if (setup.checkEvery > 0) checker.check(now(), isDeep);
     if (isDeep) setup.checkAll();
     schedule();
   }
@@ -109,6 +110,7 @@ export function createNode(setup: NodeOptions) {
     sockets: host.sockets,
     now,
     callTime,
+    perilous,
     fail,
     checker,
     /** Listening sockets, closed when the programs are done. */
@@ -124,8 +126,7 @@ export function createNode(setup: NodeOptions) {
       clock.after(0, activity);
     },
     ephemeralPort: ephemeralPorts(random),
-    unfinished: programs.unfinished,
-    stop: programs.stop,
+    ...{ unfinished: programs.unfinished, stop: programs.stop },
   };
 }
 
@@ -148,16 +149,15 @@ function notifications({ calls, header }: Host): () => bigint {
   };
 }
 
-/** A function that runs the host; what has a fuse may die of it, and is recovered then. */
-function pump({ options, random }: NodeOptions, host: Host, run: () => void): () => void {
+/** A function that makes a call which, on a host with a fuse, may be the last of who makes it. */
+function peril({ options, random }: NodeOptions, host: Host) {
   const { fuse } = options;
-  if (!fuse) return run;
-  fuse.connect(host.view);
-  return () => {
-    if (fuse.kills(random.chance(DEATH_CHANCE) ? random.between(1, 60) : 0, run)) {
-      host.calls.regionRecover();
-      run();
-    }
+  fuse?.connect(host.view);
+  return <T>(call: () => T): T | typeof DIED => {
+    if (!fuse || !random.chance(DEATH_CHANCE)) return call();
+    const result = fuse.lit(random.between(1, 60), call);
+    if (result === DIED) host.calls.regionRecover();
+    return result;
   };
 }
 

@@ -12,6 +12,9 @@ export interface SocketWait {
 export type Wait = SocketWait | (() => boolean) | number;
 export type Program = Generator<Wait, void, void>;
 
+/** Thrown through a program that is killed; it ends there. */
+export class Killed extends Error {}
+
 /** A program that goes on this often without time passing is in a circle. */
 const STEPS_MAX = 200_000;
 
@@ -24,6 +27,16 @@ interface Running {
   /** Interest bits that were notified while it waits. */
   heard: bigint;
   isServer: boolean;
+}
+
+/** What the program waits for next; one that was killed is done. */
+function nextOf(program: Program): IteratorResult<Wait, void> {
+  try {
+    return program.next();
+  } catch (error) {
+    if (error instanceof Killed) return { done: true, value: undefined };
+    throw error;
+  }
 }
 
 export interface ProgramsSetup {
@@ -71,7 +84,7 @@ export function createPrograms({ clock, fail, wake, takeNotified }: ProgramsSetu
       if ((one.needed & ~one.heard) !== 0n) fail(`${one.name} would have slept on: not woken`);
       steps += 1;
       if (steps > STEPS_MAX) fail(`${one.name} goes round in a circle`);
-      const { done, value } = one.program.next();
+      const { done, value } = nextOf(one.program);
       if (done) {
         running = running.filter((other) => other !== one);
         return true;

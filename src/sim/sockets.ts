@@ -120,6 +120,8 @@ export function createSockets(stack: StackInstance, answerRequests: () => void) 
     accept,
     localOf,
     remoteOf,
+    /** False if the slot is free, or another socket's. */
+    isOpen: (index: number, cookie: bigint) => socketAt(index).cookie === cookie,
     /** shutdown(2). */
     shutdown: (index: number, how: number, now: bigint) => calls.tcpShutdown(index, how, now),
     /** The last close(2). */

@@ -14,7 +14,7 @@ import { cookieClear, cookieInsert, isSteered, steer } from "../socket/table";
 import { Socket, SocketState } from "../socket/socket";
 import { demuxClear, demuxInsert } from "../udp/demux";
 import { rebuildWaiters } from "../wait/waiter";
-import { forgetTcp, rebuildTcp, sweepMarks } from "../tcp/recover";
+import { forgetTcp, isWithoutProgram, rebuildTcp, sweepMarks } from "../tcp/recover";
 import { PROTOCOL_TCP } from "../wire/tcp";
 import { FrameMark, FrameMeta, FrameState, giveFrame } from "./frames";
 import { Intent, RegionHeader } from "./header";
@@ -101,8 +101,8 @@ function rebuildSockets(): void {
   header.freeSocketHead = 0;
   for (let index: u32 = 1; index < header.socketHigh; index++) {
     const socket = Socket.at(index);
-    // A connection may go on without a program.
-    const isHalfMade = socket.cookie == 0 && !isConnection(socket);
+    // A connection may go on without a program, or not have one yet.
+    const isHalfMade = socket.cookie == 0 && !isStacksOwn(index, socket);
     if (socket.state == <u8>SocketState.Free || isHalfMade) {
       socket.state = <u8>SocketState.Free;
       socket.cookie = 0;
@@ -118,8 +118,9 @@ function rebuildSockets(): void {
   }
 }
 
-function isConnection(socket: Socket): bool {
-  return <u32>socket.protocol == PROTOCOL_TCP && socket.state == <u8>SocketState.Connected;
+function isStacksOwn(index: u32, socket: Socket): bool {
+  if (<u32>socket.protocol != PROTOCOL_TCP) return false;
+  return socket.state == <u8>SocketState.Connected && isWithoutProgram(index);
 }
 
 /** Free list, queue counts and receive queues anew from the frame records. */

@@ -23,6 +23,11 @@ function isLive(index: u32): bool {
   return socket.state != <u8>SocketState.Free && <u32>socket.protocol == PROTOCOL_TCP;
 }
 
+/** True for a connection that the stack itself keeps; others without a program were half released. */
+export function isWithoutProgram(index: u32): bool {
+  return Tcb.at(index).has(TcpFlag.Orphan | TcpFlag.Embryo);
+}
+
 /** Empties what is about to be filled again. Runs before the receive queues are walked. */
 export function forgetTcp(): void {
   const header = RegionHeader.get();
@@ -34,10 +39,14 @@ export function forgetTcp(): void {
   header.timeWaits = 0;
   header.routeWaits = 0;
   for (let index: u32 = 1; index < header.socketHigh; index++) {
-    if (!isLive(index)) continue;
     const tcb = Tcb.at(index);
     tcb.wheelSlot = 0;
     tcb.wheelAt = NEVER;
+    if (!isLive(index)) {
+      tcb.flags = 0;
+      enter(tcb, TcpState.Closed);
+      continue;
+    }
     if (tcb.has(TcpFlag.RouteWait)) header.routeWaits += 1;
     tcb.flags &= ~TcpFlag.OutputPending;
     tcb.acceptHead = 0;
