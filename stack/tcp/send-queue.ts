@@ -188,7 +188,10 @@ export function isWriteable(socket: Socket): bool {
 
 /** After acknowledgments: who waits for room is woken when it is worth it. */
 export function wakeWriters(index: u32, wasWriteable: bool): void {
-  if (!wasWriteable && isWriteable(Socket.at(index))) notifySocket(index);
+  // With TCP_NOTSENT_LOWAT it depends on what can be sent now, which is tried behind this.
+  const isLimited = Tcb.at(index).notSentLowat != 0xffffffff;
+  const isNews = !wasWriteable || isLimited;
+  if (isNews && isWriteable(Socket.at(index))) notifySocket(index);
 }
 
 /** The send buffer grows with the congestion window (Linux's tcp_sndbuf_expand). */

@@ -171,6 +171,29 @@ scenario("EPOLLET reports room again after a send that found none", async (scene
   await waiting;
 });
 
+scenario("TCP_NOTSENT_LOWAT: a sender that waits for room hears of it", async (scene) => {
+  const { subject, peer } = await connects(scene);
+  const { calls, fd } = subject;
+  await calls.setsockopt(fd, "SOL_TCP", "TCP_NOTSENT_LOWAT", 2000);
+  await peer.calls.setsockopt(peer.fd, "SOL_SOCKET", "SO_RCVBUF", 16384);
+  const args = [fd, calls.libc.reserve(1_000_000), 1_000_000, numberOf("MSG_DONTWAIT")];
+  for (let quiet = 0; quiet < 2; quiet++) {
+    const { result } = await calls.untold.raw("send", args, "much");
+    if (result > 0) quiet = -1;
+    await poll(calls.untold, [], MOMENT_MILLIS);
+  }
+  await poll(calls, [[fd, "POLLOUT"]], 0);
+  let isOver = false;
+  const waiting = poll(calls.inThread, [[fd, "POLLOUT"]], PATIENCE_MILLIS).then(() => {
+    isOver = true;
+  });
+  while (!isOver) {
+    await poll(peer.calls.untold, [[peer.fd, "POLLIN"]], MOMENT_MILLIS);
+    await peer.calls.untold.recv(peer.fd, 60_000, "MSG_DONTWAIT");
+  }
+  await waiting;
+});
+
 scenario("EPOLLONESHOT reports once, until it is armed again", async (scene) => {
   const { subject, peer } = await serves(scene);
   const { calls, fd } = subject;
