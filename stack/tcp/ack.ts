@@ -59,12 +59,15 @@ function updateWindow(tcb: Tcb, segment: Segment): bool {
 /** Takes what is acknowledged off the queue. */
 function removeAcked(index: u32, tcb: Tcb, segment: Segment): void {
   const ack = segment.ack;
+  const sackRtt = segment.rttNanos;
+  let hasCopy = false;
   while (tcb.sendHead != 0 && tcb.sendHead != tcb.sendNext) {
     const frame = TcpFrame.of(tcb.sendHead);
     if (seqAfter(frame.endSeq, ack)) {
       trimFrame(index, frame, ack);
       break;
     }
+    if (frame.is(FrameMark.EverRetransmitted)) hasCopy = true;
     if (!frame.is(FrameMark.Sacked)) {
       noteDelivered(tcb, segment, frame);
       segment.newlyAcked += 1;
@@ -73,6 +76,8 @@ function removeAcked(index: u32, tcb: Tcb, segment: Segment): void {
     tcb.packetsOut -= 1;
     removeHead(index);
   }
+  // What was waiting behind a hole arrived long before the copy that filled it (RFC 6298 3).
+  if (hasCopy) segment.rttNanos = sackRtt;
   if (tcb.highestSacked != 0 && !seqAfter(tcb.highestSacked, ack)) tcb.highestSacked = 0;
 }
 

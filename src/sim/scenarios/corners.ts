@@ -191,6 +191,11 @@ const lostAcks: Scenario = {
     const { client, server } = twoHosts(world);
     const random = world.random.stream("acks");
     Object.assign(client.links.down.options, { loss: random.fraction() * 0.4 });
+    for (const link of [client.links.up, server.links.down]) {
+      delete link.options.burst;
+      delete link.options.queueBytes;
+      Object.assign(link.options, { loss: 0, corrupt: 0 });
+    }
     const serve = function* (end: End): Program {
       yield* receiveToEnd(end);
       end.close();
