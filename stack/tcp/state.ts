@@ -112,8 +112,14 @@ function dropChain(head: u32): void {
 
 /** Forgets everything that was to be sent. */
 export function purgeSendQueue(index: u32): void {
+  const head = Tcb.at(index).sendHead;
+  forgetSendQueue(index);
+  dropChain(head);
+}
+
+/** Empties the send queue without a look at its frames. */
+export function forgetSendQueue(index: u32): void {
   const tcb = Tcb.at(index);
-  const head = tcb.sendHead;
   tcb.sendHead = 0;
   tcb.sendTail = 0;
   tcb.sendNext = 0;
@@ -124,7 +130,6 @@ export function purgeSendQueue(index: u32): void {
   tcb.lostOut = 0;
   tcb.retransOut = 0;
   Socket.at(index).sendBytes = 0;
-  dropChain(head);
 }
 
 export function purgeOutOfOrder(index: u32): void {
