@@ -180,13 +180,14 @@ scenario("an option of the kernel's on a listener leaves it listening", async (s
   await subject.getsockopt(accepted, "SOL_SOCKET", "SO_RCVTIMEO", 16);
 });
 
-/** Binds a new socket to the port, with SO_REUSEADDR or without; its error. */
+/** Listens with a new socket on the port, with SO_REUSEADDR or without; its error. */
 async function bindAgain(calls: Calls, port: number, reuse: number): Promise<string> {
   const fd = await calls.untold.socket("SOCK_STREAM");
   await calls.untold.setsockopt(fd, "SOL_SOCKET", "SO_REUSEADDR", reuse);
   const { error } = await calls.untold.bind(fd, { address: ANY_ADDRESS, port });
+  const listens = error === "" ? (await listen(calls.untold, fd)).error : "";
   await calls.untold.close(fd);
-  return error;
+  return error + listens;
 }
 
 scenario("a port is taken while its connections end, unless SO_REUSEADDR is set", async (scene) => {
