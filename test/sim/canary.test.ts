@@ -73,8 +73,8 @@ const CANARIES: Canary[] = [
   {
     what: "a sender that nobody wakes when there is room again",
     file: "tcp/send-queue.ts",
-    right: "if (!wasWriteable && isWriteable(Socket.at(index))) notifySocket(index);",
-    wrong: "if (wasWriteable && isWriteable(Socket.at(index))) notifySocket(index);",
+    right: "notifySocket(index);",
+    wrong: "return;",
     scenarios: ["bulk"],
   },
 ];
