@@ -275,6 +275,11 @@ static inline struct Socket *region_socket(uint32_t index) {
   return region_at(SOCKETS_OFFSET + index * SOCKET_BYTES);
 }
 
+/* Lower half of an address as the region has it: v4-mapped, and 0 for the wildcard. */
+static inline uint64_t mapped(struct in_addr address) {
+  return address.s_addr == 0 ? 0 : (uint64_t)address.s_addr << 32 | 0xffff0000u;
+}
+
 uint64_t now_nanos(void);
 /* The same to the last tick of the kernel, some milliseconds ago at most, for a fifth of the cost. */
 uint64_t now_coarse(void);

@@ -217,10 +217,6 @@ void socket_count_arrivals(int fd, struct Endpoint *endpoint, uint64_t cookie) {
   endpoint->twinMaybe = true;
 }
 
-static uint64_t mapped(struct in_addr address) {
-  return address.s_addr == 0 ? 0 : (uint64_t)address.s_addr << 32 | 0xffff0000u;
-}
-
 static bool has_peer(int fd, struct sockaddr_in *peer) {
   socklen_t bytes = sizeof *peer;
   return real.getpeername(fd, (struct sockaddr *)peer, &bytes) == 0;

@@ -11,10 +11,6 @@
 /* A jiffy: so long accept may wait in the kernel for what another process has taken. */
 static const struct timeval brief = {0, 1};
 
-static uint64_t mapped(struct in_addr address) {
-  return address.s_addr == 0 ? 0 : (uint64_t)address.s_addr << 32 | 0xffff0000u;
-}
-
 /* Otherwise it is the program's, in nanoseconds. */
 void stream_limit_twin(int fd, bool limited, uint64_t nanos) {
   struct timeval own = {(time_t)(nanos / 1000000000u), (suseconds_t)(nanos % 1000000000u / 1000)};

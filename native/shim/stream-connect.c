@@ -13,10 +13,6 @@ enum { PORT_TRIES = 8 };
 /* Between two looks for exasockd's answer, which needs the lock to be given. */
 #define ROUTE_LOOK_NANOS 20000u
 
-static uint64_t mapped(struct in_addr address) {
-  return address.s_addr == 0 ? 0 : (uint64_t)address.s_addr << 32 | 0xffff0000u;
-}
-
 struct Routing {
   uint64_t remoteLo;
   /* What the program bound to, then what the route says. */

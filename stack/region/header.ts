@@ -190,7 +190,6 @@ export class RegionHeader {
   rxDropTcpNoFrames: u64;
   rxDropTcpWindow: u64;
   rxDropTcpPaws: u64;
-  rxDropTcpOther: u64;
   rxOutOfOrder: u64;
   rxCoalesced: u64;
   txRetransmits: u64;

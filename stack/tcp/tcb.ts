@@ -251,8 +251,6 @@ export class Tcb {
   /** Tail loss probe: sequence it covers (RFC 8985 7.3). */
   probeHighSeq: u32;
   cubicLastNanos: u64;
-  /** F-RTO, RFC 5682: sndNxt at the timeout. */
-  frtoHighSeq: u32;
   /** A CongestionControl. */
   congestionControl: u8;
   frtoStep: u8;
@@ -305,7 +303,6 @@ export class Tcb {
   rcvUrg: u32;
   /** Delayed acknowledgment's timeout, adapted to the peer's pace. */
   ackTimeoutNanos: u64;
-  ackRateNanos: u64;
 
   /** TCP_KEEPIDLE and TCP_KEEPINTVL in seconds, TCP_KEEPCNT, TCP_SYNCNT. */
   keepIdleSeconds: u32;
@@ -322,10 +319,7 @@ export class Tcb {
   receiveLowat: u32;
   /** Errors that ICMP reported, for a connection that times out. */
   softError: u32;
-  /** Refused or challenged segments in this second, RFC 5961 7. */
-  challengeCount: u32;
   lastOowAckNanos: u64;
-  challengeNanos: u64;
 
   /** Chain of the connection table, index. */
   chainNext: u32;
