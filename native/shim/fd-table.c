@@ -149,10 +149,11 @@ static void look(int fd) {
   stack_unlock();
   struct Endpoint *endpoint = index > 0 ? endpoint_new() : NULL;
   if (endpoint == NULL) return;
-  endpoint->shared = true;
   endpoint->stream = protocol == IPPROTO_TCP;
   endpoint->six = six;
   socket_adopt(endpoint, (uint32_t)index);
+  /* For the other holders, too: one that did not send it (pidfd_getfd) believes it its own. */
+  socket_share(endpoint);
   bool listens = region_socket((uint32_t)index)->state == SocketState_Bound;
   if (!endpoint->stream || listens) socket_count_arrivals(fd, endpoint, cookie);
   fd_set_endpoint(fd, endpoint);
@@ -191,8 +192,8 @@ static void each_passed(const struct msghdr *message, void (*visit)(int fd)) {
   }
 }
 
-static void arrived(int fd) {
-  if (fd_state[fd] == FD_PLAIN) fd_state[fd] = FD_UNKNOWN;
+void fd_appeared(int fd) {
+  if (fd < FD_MAX && fd_state[fd] == FD_PLAIN && !fd_borrowed()) fd_state[fd] = FD_UNKNOWN;
 }
 
 static void leaving(int fd) {
@@ -200,7 +201,7 @@ static void leaving(int fd) {
   if (endpoint != NULL && !endpoint->shared) socket_share(endpoint);
 }
 
-void fd_received(const struct msghdr *message) { each_passed(message, arrived); }
+void fd_received(const struct msghdr *message) { each_passed(message, fd_appeared); }
 void fd_sent(const struct msghdr *message) { each_passed(message, leaving); }
 
 /*

@@ -5,16 +5,17 @@
 #include "shim.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct Process process = {.control = -1, .arrivalsProgram = -1, .wires = {.bell = -1}};
 
-static void fork_prepare(void) { fd_share_all(); }
+void process_before_fork(void) { fd_share_all(); }
 
 /* The child has its parent's memory, sockets and region, but the region knows only the parent. */
-static void fork_child(void) {
+void process_in_child(void) {
   process.pid = getpid();
   self.armed = false;
   self.waiter = 0;
@@ -40,7 +41,7 @@ __attribute__((constructor)) void process_init(void) {
   snprintf(process.stackName, sizeof process.stackName, "%s", name != NULL ? name : "default");
   shim_resolve_all();
   wait_prepare();
-  pthread_atfork(fork_prepare, NULL, fork_child);
+  pthread_atfork(process_before_fork, NULL, process_in_child);
 }
 
 void say(const char *format, ...) {
@@ -90,6 +91,46 @@ int shim_setreuid(uid_t own, uid_t effective) {
 int shim_setresuid(uid_t own, uid_t effective, uid_t saved) {
   join_while_root();
   return real.setresuid(own, effective, saved);
+}
+
+/*
+ * The ways to fork that run no handlers of pthread_atfork(3). A child that shares its parent's
+ * memory (CLONE_VM) is a thread, or goes on as after vfork.
+ */
+pid_t shim__Fork(void) {
+  process_before_fork();
+  pid_t pid = real._Fork();
+  if (pid == 0) process_in_child();
+  return pid;
+}
+
+struct Clone {
+  int (*run)(void *argument);
+  void *argument;
+};
+
+static int run_clone(void *context) {
+  const struct Clone *clone = context;
+  process_in_child();
+  return clone->run(clone->argument);
+}
+
+int shim_clone(int (*run)(void *), void *top, int flags, void *argument, pid_t *parent, void *tls,
+               pid_t *child) {
+  if ((flags & CLONE_THREAD) == 0) process_before_fork();
+  if ((flags & CLONE_VM) != 0 || run == NULL) {
+    return real.clone(run, top, flags, argument, parent, tls, child);
+  }
+  /* The child has a copy of this frame. */
+  struct Clone clone = {run, argument};
+  return real.clone(run_clone, top, flags, &clone, parent, tls, child);
+}
+
+/* Another process's descriptor: its holder does not know that it is shared. */
+int shim_pidfd_getfd(int pidfd, int target, unsigned int flags) {
+  int fd = real.pidfd_getfd(pidfd, target, flags);
+  if (fd >= 0) fd_appeared(fd);
+  return fd;
 }
 
 /* Programs started by these may inherit sockets: glibc clones inside, out of our sight. */

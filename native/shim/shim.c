@@ -8,6 +8,7 @@
 #include "shim.h"
 
 #include <dlfcn.h>
+#include <sched.h>
 
 enum { NONE = -1 };
 
@@ -134,6 +135,17 @@ static inline uintptr_t any_function(uintptr_t address) {
   return address;
 }
 
+/* Of a system call that makes a process or a thread; 0 for fork. */
+#define NOT_A_CLONE UINT64_MAX
+static uint64_t clone_flags(long number, long first) {
+  if (number == SYS_clone) return (uint64_t)first;
+  if (number == SYS_clone3) return is_nowhere((void *)first) ? 0 : *(const uint64_t *)first;
+#ifdef SYS_fork
+  if (number == SYS_fork) return 0;
+#endif
+  return NOT_A_CLONE;
+}
+
 long shim_syscall(long number, long a, long b, long c, long d, long e, long f) {
   /* While held, the caller is this library. */
   if (self.held != 0) return raw_call(number, a, b, c, d, e, f);
@@ -145,7 +157,12 @@ long shim_syscall(long number, long a, long b, long c, long d, long e, long f) {
   }
 #include "calls.def"
 #undef CALL
-  /* What these create is looked at when it is first used. */
-  if (number == SYS_clone || number == SYS_clone3) fd_share_all();
-  return raw_call(number, a, b, c, d, e, f);
+  uint64_t flags = clone_flags(number, a);
+  if ((flags & CLONE_THREAD) != 0 || flags == NOT_A_CLONE) {
+    return raw_call(number, a, b, c, d, e, f);
+  }
+  process_before_fork();
+  long result = raw_call(number, a, b, c, d, e, f);
+  if (result == 0 && (flags & CLONE_VM) == 0) process_in_child();
+  return result;
 }

@@ -158,6 +158,8 @@ struct Endpoint *endpoint_new(void);
 bool fd_borrowed(void);
 /* Marks every socket as held by other processes too. */
 void fd_share_all(void);
+/* A number that came from elsewhere: it is looked at when it is used. */
+void fd_appeared(int fd);
 /* Descriptors arrived by SCM_RIGHTS, or go out. */
 void fd_received(const struct msghdr *message);
 void fd_sent(const struct msghdr *message);
@@ -199,6 +201,9 @@ struct Process {
 extern struct Process process;
 
 void process_init(void);
+/* Around every way to fork. */
+void process_before_fork(void);
+void process_in_child(void);
 /* Joins the stack if that was not tried yet. False: go on without it. */
 bool process_join(void);
 /* Fetches the AF_XDP sockets anew after exasockd changed them. */
@@ -351,6 +356,8 @@ uint64_t socket_cookie(int fd);
 void socket_release(int fd, struct Endpoint *endpoint, const char *why);
 /* Notes that other processes may hold the socket from now on. */
 void socket_share(struct Endpoint *endpoint);
+/* True if one of them does, or did: only the kernel knows which close is the last. */
+bool socket_is_shared(const struct Endpoint *endpoint);
 void socket_set_nonblocking(struct Endpoint *endpoint, bool on);
 /* The last descriptor of this process is being closed. */
 void socket_last_close(struct Endpoint *endpoint);

@@ -135,6 +135,11 @@ void socket_share(struct Endpoint *endpoint) {
   stack_unlock();
 }
 
+bool socket_is_shared(const struct Endpoint *endpoint) {
+  if (endpoint->shared || endpoint->index == 0) return endpoint->shared;
+  return (region_socket(endpoint->index)->flags & SocketFlag_Shared) != 0;
+}
+
 bool socket_is_nonblocking(int fd, const struct Endpoint *endpoint) {
   if (endpoint->index == 0 && endpoint->stream) return endpoint->nonblocking;
   if (endpoint->index == 0) return (real.fcntl(fd, F_GETFL, NULL) & O_NONBLOCK) != 0;
@@ -327,8 +332,9 @@ void socket_last_close(struct Endpoint *endpoint) {
     return;
   }
   uint32_t index = endpoint->index;
+  bool shared = socket_is_shared(endpoint);
   socket_abandon(endpoint);
-  if (endpoint->shared || !process_usable() || !stack_lock()) return;
+  if (shared || !process_usable() || !stack_lock()) return;
   if (region_socket(index)->sequence == endpoint->sequence) w2c_stack_socketDestroy(stack, index);
   stack_unlock();
 }

@@ -99,8 +99,9 @@ void stream_last_close(struct Endpoint *endpoint) {
   struct Lingering lingering = {endpoint->index, endpoint->sequence};
   bool connection = stream_kind(endpoint) == STREAM_CONNECTION;
   int seconds = connection ? (int)region_tcb(lingering.index)->lingerSeconds : -1;
+  bool shared = socket_is_shared(endpoint);
   socket_abandon(endpoint);
-  if (endpoint->shared) return;
+  if (shared) return;
   close_in_stack(lingering.index, lingering.sequence, false);
   if (seconds <= 0) return;
   struct pollfd fds[WAIT_EXTRA_FDS];

@@ -8,18 +8,22 @@
 //                             there), $N (the result of the N-th call before it in the same batch)
 //   TAG thread NAME ARG…      the same in a new thread; the answer comes when the call returns
 //   TAG fork COMMAND;…        a child runs the commands (each with its own TAG) and exits
+//   TAG WAY COMMAND;…         the same for other ways to fork: _Fork, clone and syscall(2)'s three
 //   TAG vfork COMMAND;…       the same by vfork, so the commands should end in an exec
 //   TAG poke ADDRESS HEX      writes memory        TAG peek ADDRESS LENGTH   reads it: TAG HEX
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <linux/sched.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 enum { LINE_BYTES = 1 << 18, ARGUMENTS_MAX = 7, BATCH_MAX = 16, ARENA_BYTES = 64 << 20 };
@@ -164,6 +168,29 @@ static int read_line(void) {
   return 0;
 }
 
+static int run_clone(void *commands) {
+  run_batch(commands);
+  return 0;
+}
+
+/** The ways to fork beside vfork, whose child must not leave the function that called it. */
+static pid_t start_child(const char *way, char *commands) {
+  static char stack[1 << 16] __attribute__((aligned(16)));
+  struct clone_args args = {.exit_signal = SIGCHLD};
+  pid_t child = -2;
+  if (!strcmp(way, "clone")) return clone(run_clone, stack + sizeof stack, SIGCHLD, commands);
+  if (!strcmp(way, "fork")) child = fork();
+  if (!strcmp(way, "_Fork")) child = _Fork();
+#ifdef SYS_fork
+  if (!strcmp(way, "syscall-fork")) child = (pid_t)syscall(SYS_fork);
+#endif
+  if (!strcmp(way, "syscall-clone")) child = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+  if (!strcmp(way, "syscall-clone3")) child = (pid_t)syscall(SYS_clone3, &args, sizeof args);
+  if (child != 0) return child;
+  run_batch(commands);
+  _exit(0);
+}
+
 static void run_line(void) {
   char *state = NULL;
   char *tag = strtok_r(line, " ", &state);
@@ -173,14 +200,8 @@ static void run_line(void) {
   if (!strcmp(verb, "thread")) start_thread(tag, state);
   if (!strcmp(verb, "poke")) poke(tag, state);
   if (!strcmp(verb, "peek")) peek(tag, state);
-  if (!strcmp(verb, "fork")) {
-    pid_t child = fork();
-    if (child == 0) {
-      run_batch(state);
-      _exit(0);
-    }
-    answer(tag, child, errno);
-  }
+  pid_t started = start_child(verb, state);
+  if (started != -2) answer(tag, started, errno);
   if (!strcmp(verb, "vfork")) {
     pid_t child = vfork();
     if (child == 0) {

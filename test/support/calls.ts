@@ -2,7 +2,7 @@
 // came back into the transcript, in the words of the manual pages.
 
 import { errnoName, namesOf, numberOf } from "./constants.ts";
-import type { Argument, Batch, CallResult, Libc } from "./libc.ts";
+import type { Argument, Batch, CallResult, ForkWay, Libc } from "./libc.ts";
 import * as memory from "./memory.ts";
 import * as messages from "./messages.ts";
 import { bytesOf, type Data, type Message } from "./messages.ts";
@@ -84,7 +84,7 @@ export class Calls {
   /** Forks; the child makes the calls, in order, and exits. Their replies come as promises. */
   async fork<T>(
     calls: (child: Calls, batch: Batch) => T,
-    verb: "fork" | "vfork" = "fork",
+    verb: ForkWay = "fork",
   ): Promise<{ pid: number; replies: T }> {
     const batch = this.libc.batch();
     const caller: Caller = (name, args) => batch.call(name, args);

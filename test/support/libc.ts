@@ -10,6 +10,17 @@ const ALIGNMENT = 16;
 /** A call that has not answered by then is stuck; real blocking calls in scenarios end in time. */
 const ANSWER_LIMIT_MILLIS = 4000;
 
+/** The ways to make a child that calls.c knows. */
+export type ForkWay = "fork" | "vfork" | (typeof RARE_FORKS)[number];
+/** Those that run no handlers of pthread_atfork(3). */
+export const RARE_FORKS = [
+  "_Fork",
+  "clone",
+  "syscall-fork",
+  "syscall-clone",
+  "syscall-clone3",
+] as const;
+
 export interface CallResult {
   result: bigint;
   errno: number;
@@ -87,7 +98,7 @@ export class Libc {
   }
 
   /** Sends a batch to a child; resolves with the child's pid. */
-  async startChild(verb: "fork" | "vfork", commands: readonly string[]): Promise<CallResult> {
+  async startChild(verb: ForkWay, commands: readonly string[]): Promise<CallResult> {
     return toResult(await this.#command(verb, commands.join(";")));
   }
 
