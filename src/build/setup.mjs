@@ -50,6 +50,9 @@ const RUN_NEEDS = [
 const SERVER_NEEDS = [
   { program: "nginx", package: "nginx-light" },
   { program: "ab", package: "apache2-utils" },
+  { program: "apache2", package: "apache2-bin" },
+  { program: "gunicorn", package: "gunicorn" },
+  { program: "javac", package: "default-jdk-headless" },
   { program: "redis-server", package: "redis-server" },
   { program: "memcached", package: "memcached" },
   { program: "haproxy", package: "haproxy" },
