@@ -507,9 +507,12 @@ export function waiterRemove(slot: u32): void {
   removeWaiter(slot);
 }
 
-/** The thread goes to sleep; 1 if it must sleep on the AF_XDP sockets, too. */
-export function waiterArm(slot: u32, interestMask: u64): u32 {
-  return armWaiter(slot, interestMask);
+/**
+ * The thread goes to sleep, for sockets (one bit each), in an epoll set (0: none), or both; 1 if it
+ * must sleep on the AF_XDP sockets, too.
+ */
+export function waiterArm(slot: u32, interestMask: u64, set: u32): u32 {
+  return armWaiter(slot, interestMask, set);
 }
 
 export function waiterDisarm(slot: u32): void {

@@ -311,6 +311,8 @@ struct Waiting {
   uint64_t deadline;
   /* Interest bits of the sockets that are waited for. */
   uint64_t interest;
+  /* The region's epoll set that is waited in; 0 for none. */
+  uint32_t set;
   /* Kernel descriptors to sleep on, with room for WAIT_EXTRA_FDS more behind them. */
   struct pollfd *fds;
   nfds_t count;

@@ -159,7 +159,7 @@ static bool become_waiter(void) {
 static nfds_t arm(struct Waiting *waiting, uint64_t *until) {
   struct pollfd *more = &waiting->fds[waiting->count];
   if (!stack_lock()) return 0;
-  bool leads = w2c_stack_waiterArm(stack, self.waiter, waiting->interest) != 0;
+  bool leads = w2c_stack_waiterArm(stack, self.waiter, waiting->interest, waiting->set) != 0;
   self.armed = true;
   stack_unlock();
   nfds_t count = 0;

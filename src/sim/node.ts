@@ -141,7 +141,7 @@ function mtuChanger({ calls }: Host, route: Route, mac: Uint8Array): (mtu: numbe
 /** A function that returns the interest bits notified since its last call, as a sleeper sees them. */
 function notifications({ calls, header }: Host): () => bigint {
   const slot = calls.waiterAdd(1);
-  calls.waiterArm(slot, 0xffffffffffffffffn);
+  calls.waiterArm(slot, 0xffffffffffffffffn, 0);
   return () => {
     const notified = header.wakeMask;
     if (notified !== 0n) header.wakeMask = 0n;

@@ -21,6 +21,7 @@ import {
 import { Ipv4Header, PROTOCOL_UDP } from "../wire/ipv4";
 import { PROTOCOL_TCP } from "../wire/tcp";
 import { UDP_HEADER_BYTES, UdpHeader } from "../wire/udp";
+import { EVENTS_ERROR } from "../wait/events";
 
 const ENOPROTOOPT: u32 = 92;
 const EPROTO: u32 = 71;
@@ -99,7 +100,7 @@ function udpInputError(ip: Ipv4Header, udp: UdpHeader, error: u32, ifindex: u32)
   );
   if (index == 0 || Socket.at(index).state != <u8>SocketState.Connected) return false;
   storeRelease32(changetype<usize>(Socket.at(index)) + offsetof<Socket>("error"), error);
-  notifySocket(index);
+  notifySocket(index, EVENTS_ERROR);
   return true;
 }
 

@@ -5,6 +5,7 @@ import { DATAGRAM_OVERHEAD_BYTES, MAX_SOCKETS } from "../config";
 import { FrameMeta, FrameState } from "../region/frames";
 import { notifySocket } from "../wait/waiter";
 import { Socket } from "./socket";
+import { EVENTS_OUT } from "../wait/events";
 
 /** Holds a frame, and notes in it who sends how much. The sequence tells a reused slot apart. */
 export function markSender(meta: FrameMeta, socket: Socket, index: u32, payloadBytes: u32): void {
@@ -36,5 +37,5 @@ export function releaseSendCharge(meta: FrameMeta): void {
   if (socket.sequence != meta.sourceLo) return;
   const wasFull = socket.sendBytes >= socket.sendBufferBytes;
   socket.sendBytes -= min<u32>(meta.chargedBytes, socket.sendBytes);
-  if (wasFull) notifySocket(index);
+  if (wasFull) notifySocket(index, EVENTS_OUT);
 }

@@ -6,6 +6,7 @@ import { FrameMeta, FrameState, giveFrame } from "../region/frames";
 import { RegionHeader } from "../region/header";
 import { notifySocket } from "../wait/waiter";
 import { Socket } from "./socket";
+import { EVENTS_IN } from "../wait/events";
 
 function publishCount(socket: Socket, count: u32): void {
   storeRelease32(changetype<usize>(socket) + offsetof<Socket>("receiveCount"), count);
@@ -32,7 +33,7 @@ export function enqueue(
   socket.receiveBytes += payloadBytes + DATAGRAM_OVERHEAD_BYTES;
   socket.arrivals += 1;
   publishCount(socket, socket.receiveCount + 1);
-  notifySocket(index);
+  notifySocket(index, EVENTS_IN);
 }
 
 /** Takes the oldest frame off the queue and frees it. */

@@ -18,6 +18,7 @@ import { initTcb } from "../tcp/state";
 import { notifySocket } from "../wait/waiter";
 import { PROTOCOL_TCP } from "../wire/tcp";
 import { isSocket, Socket, SocketState } from "./socket";
+import { EVENTS_ALL } from "../wait/events";
 
 function chainOf(cookie: u64): usize {
   const h = mix(<u32>cookie, <u32>(cookie >> 32));
@@ -215,7 +216,7 @@ export function releaseToKernel(index: u32): void {
   unsteer(index);
   socket.destination = 0;
   socket.state = <u8>SocketState.Kernel;
-  notifySocket(index);
+  notifySocket(index, EVENTS_ALL);
 }
 
 /** The program has closed it for the last time. A connection may go on without it. */
@@ -229,7 +230,7 @@ export function destroySocket(index: u32): void {
   cookieRemove(index);
   drainQueue(index);
   // Sleepers on it, in any process, look again and find it gone.
-  notifySocket(index);
+  notifySocket(index, EVENTS_ALL);
   freeSlot(index);
   RegionHeader.get().socketsDestroyed += 1;
 }

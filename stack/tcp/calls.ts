@@ -25,6 +25,7 @@ import { Tcb, TcpFlag, TcpState } from "./tcb";
 import { isAtUrgent } from "./urgent";
 import { initWindow } from "./window";
 import { Interface } from "../link/interface";
+import { EVENTS_ALL } from "../wait/events";
 
 const EAGAIN: i32 = 11;
 const EINVAL: i32 = 22;
@@ -247,7 +248,7 @@ export function shutdown(index: u32, how: u32, now: u64): i32 {
   }
   if (how != SHUT_WR) tcb.flags |= TcpFlag.ShutReceive;
   if (how != SHUT_RD) closeSend(index, tcb, now);
-  announce(index);
+  announce(index, EVENTS_ALL);
   return 0;
 }
 
@@ -264,7 +265,7 @@ function stopListening(index: u32, now: u64): void {
   unsteer(index);
   Socket.at(index).state = <u8>SocketState.Created;
   enter(tcb, TcpState.Closed);
-  announce(index);
+  announce(index, EVENTS_ALL);
 }
 
 /** Handshakes that are under way end without a word, as Linux ends them. */
@@ -327,7 +328,7 @@ function orphan(index: u32): void {
   adoptCookie(index, 0, 0);
   // Keepalive is for programs.
   if (tcb.state != <u8>TcpState.TimeWait) tcb.lingerAt = 0;
-  notifySocket(index);
+  notifySocket(index, EVENTS_ALL);
 }
 
 export function isDone(index: u32, sequence: u64): u32 {

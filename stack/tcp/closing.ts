@@ -10,6 +10,7 @@ import { Segment } from "./segment";
 import { PING_PONG, Tcb, TcpFlag, TcpState } from "./tcb";
 import { setLinger } from "./timer";
 import { addPending } from "./pending";
+import { EVENTS_ALL } from "../wait/events";
 
 const SECOND_NANOS: u64 = 1000000000;
 
@@ -39,7 +40,7 @@ export function followAck(index: u32, tcb: Tcb, segment: Segment): bool {
 }
 
 function announceEnd(index: u32, tcb: Tcb): void {
-  if (tcb.state != <u8>TcpState.Closed) announce(index);
+  if (tcb.state != <u8>TcpState.Closed) announce(index, EVENTS_ALL);
 }
 
 /** Nothing but the peer's FIN is waited for; not for ever, if no program has the socket. */
@@ -47,7 +48,7 @@ function enterFinWait2(index: u32, tcb: Tcb, segment: Segment): void {
   enter(tcb, TcpState.FinWait2);
   tcb.retransmitAt = 0;
   if (!tcb.has(TcpFlag.Orphan)) {
-    announce(index);
+    announce(index, EVENTS_ALL);
     return;
   }
   if (tcb.linger2Seconds < 0) {

@@ -18,6 +18,7 @@ import { Tcb, TcpFlag, TcpState, TimerKind } from "./tcb";
 import { armRetransmit, clearRetransmit, setLinger, setRetransmit } from "./timer";
 import { timestampNow } from "./transmit";
 import { startWindow } from "./window";
+import { EVENTS_ALL, EVENTS_IN } from "../wait/events";
 
 const ECONNREFUSED: u32 = 111;
 const QUICK_ACKS: u32 = 16;
@@ -94,7 +95,7 @@ export function synSentInput(index: u32): void {
   becomeEstablished(index, tcb, segment);
   tcb.flags |= TcpFlag.AckNow;
   addPending(index);
-  announce(index);
+  announce(index, EVENTS_ALL);
 }
 
 /** RFC 9293 3.10.7.3 first, and RFC 7323 3.2: an echo of a time that we did not send is none. */
@@ -130,7 +131,7 @@ export function establish(index: u32, tcb: Tcb, segment: Segment): bool {
     if (owner.synQueueCount > 0) owner.synQueueCount -= 1;
     acceptQueueAdd(listener, index);
     RegionHeader.get().tcpPassiveOpens += 1;
-    announce(listener);
+    announce(listener, EVENTS_IN);
   }
   tcb.sndUna = segment.ack;
   // RFC 7323 2.2: the window of a SYN is never scaled.
@@ -143,7 +144,7 @@ export function establish(index: u32, tcb: Tcb, segment: Segment): bool {
     tcb.tsRecentNanos = segment.now;
   }
   becomeEstablished(index, tcb, segment);
-  announce(index);
+  announce(index, EVENTS_ALL);
   return true;
 }
 

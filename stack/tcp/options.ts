@@ -10,6 +10,7 @@ import { quickAck } from "./receive";
 import { updateMss } from "./route";
 import { CongestionControl, PING_PONG, Tcb, TcpFlag, TcpState } from "./tcb";
 import { bufferBytesMax } from "./window";
+import { EVENTS_IN, EVENTS_OUT } from "../wait/events";
 
 const EINVAL: i32 = 22;
 const QUICK_ACKS: u32 = 16;
@@ -141,7 +142,7 @@ function setNumber(index: u32, tcb: Tcb, option: u32, value: i32, now: u64): i32
     case TcpOption.ReceiveLowat:
       tcb.receiveLowat = max<u32>(number, 1);
       // What is there may be enough now; below, there may be room now.
-      notifySocket(index);
+      notifySocket(index, EVENTS_IN);
       return 0;
     default:
       return setBuffer(index, tcb, option, number);
@@ -161,7 +162,7 @@ function setBuffer(index: u32, tcb: Tcb, option: u32, number: u32): i32 {
       return 0;
     case TcpOption.NotSentLowat:
       tcb.notSentLowat = number == 0 ? 0xffffffff : number;
-      notifySocket(index);
+      notifySocket(index, EVENTS_OUT);
       return 0;
     case TcpOption.ReceiveBuffer:
       socket.receiveBufferBytes = number;
@@ -171,7 +172,7 @@ function setBuffer(index: u32, tcb: Tcb, option: u32, number: u32): i32 {
     case TcpOption.SendBuffer:
       socket.sendBufferBytes = bufferBytesMax(number);
       tcb.flags |= TcpFlag.SendBufferLocked;
-      notifySocket(index);
+      notifySocket(index, EVENTS_OUT);
       return 0;
     default:
       return -EINVAL;

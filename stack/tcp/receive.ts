@@ -18,6 +18,7 @@ import { setDelayedAck } from "./timer";
 import { growWindow, measureReceiveRtt, measureRcvMss, sampleReceiveRtt } from "./window";
 import { selectWindow } from "./window";
 import { timestampNow } from "./transmit";
+import { EVENTS_ALL, EVENTS_IN } from "../wait/events";
 
 /** Linux's TCP_ATO_MIN, TCP_DELACK_MAX. */
 export const ACK_TIMEOUT_MIN_NANOS: u64 = 40000000;
@@ -170,7 +171,7 @@ export function takePlainText(index: u32, tcb: Tcb, segment: Segment): void {
   tcb.dataSegmentsIn += 1;
   if (!keep(index, socket, tcb, segment, 0, bytes)) return;
   followText(socket, tcb, segment, bytes);
-  announce(index);
+  announce(index, EVENTS_IN);
 }
 
 /** What every arrival of new data changes: the peer's pace, the window, round trips. */
@@ -225,7 +226,7 @@ function takeInOrder(index: u32, tcb: Tcb, segment: Segment): bool {
     tcb.flags |= TcpFlag.AckNow;
     addPending(index);
   }
-  announce(index);
+  announce(index, hasFin || isClosed ? EVENTS_ALL : EVENTS_IN);
   return isClosed;
 }
 

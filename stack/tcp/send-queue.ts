@@ -12,6 +12,7 @@ import { dropFrame, newSendFrame, TcpFrame } from "./frame";
 import { currentMss } from "./route";
 import { Tcb, TcpFlag } from "./tcb";
 import { bufferBytesMax, isUnderPressure } from "./window";
+import { EVENTS_OUT } from "../wait/events";
 
 const EAGAIN: i32 = 11;
 /** While frames are short, so many are left for those that send little. */
@@ -191,7 +192,7 @@ export function wakeWriters(index: u32, wasWriteable: bool): void {
   // With TCP_NOTSENT_LOWAT it depends on what can be sent now, which is tried behind this.
   const isLimited = Tcb.at(index).notSentLowat != 0xffffffff;
   const isNews = !wasWriteable || isLimited;
-  if (isNews && isWriteable(Socket.at(index))) notifySocket(index);
+  if (isNews && isWriteable(Socket.at(index))) notifySocket(index, EVENTS_OUT);
 }
 
 /** The send buffer grows with the congestion window (Linux's tcp_sndbuf_expand). */

@@ -16,6 +16,7 @@ import { countTimeWait, releasePort } from "./port";
 import { INITIAL_RTO_NANOS } from "./rtt";
 import { Tcb, TcpFlag, TcpState } from "./tcb";
 import { NEVER, wheelRemove } from "./wheel";
+import { EVENTS_ALL } from "../wait/events";
 
 /** Defaults of tcp(7). */
 const KEEP_IDLE_SECONDS: u32 = 7200;
@@ -95,10 +96,10 @@ function storeRelease8(at: usize, value: u8): void {
   storeRelease32(word, kept | ((<u32>value) << shift));
 }
 
-/** Makes EPOLLET see an edge, and wakes who waits. */
-export function announce(index: u32): void {
+/** Counts what the peer did, and wakes who waits for these events. */
+export function announce(index: u32, events: u32): void {
   Socket.at(index).arrivals += 1;
-  notifySocket(index);
+  notifySocket(index, events);
 }
 
 function dropChain(head: u32): void {
@@ -168,7 +169,7 @@ export function finish(index: u32): void {
   purgeOutOfOrder(index);
   enter(tcb, TcpState.Closed);
   if (tcb.has(TcpFlag.Orphan)) release(index);
-  else announce(index);
+  else announce(index, EVENTS_ALL);
 }
 
 /** The same with an error for the program. */
@@ -189,7 +190,7 @@ export function release(index: u32): void {
   forgetCookie(index);
   drainQueue(index);
   Tcb.at(index).flags = 0;
-  notifySocket(index);
+  notifySocket(index, EVENTS_ALL);
   freeSlot(index);
   header.socketsDestroyed += 1;
 }

@@ -8,6 +8,7 @@ import { takeBytes } from "./receive-queue";
 import { Segment } from "./segment";
 import { announce } from "./state";
 import { Tcb, TcpFlag } from "./tcb";
+import { EVENTS_IN } from "../wait/events";
 
 const EAGAIN: i32 = 11;
 const EINVAL: i32 = 22;
@@ -24,7 +25,7 @@ export function takeUrgent(index: u32, tcb: Tcb, segment: Segment): void {
   }
   tcb.rcvUrg = seq;
   tcb.flags = (tcb.flags | TcpFlag.UrgentValid) & ~TcpFlag.UrgentRead;
-  announce(index);
+  announce(index, EVENTS_IN);
 }
 
 /** True if reading has come to an urgent byte that is not in line. */

@@ -23,6 +23,8 @@ export class Waiter {
   /** A WaiterState. */
   state: u32;
   client: u32;
+  /** Epoll set that it sleeps in; 0 none. */
+  set: u32;
 
   static at(slot: u32): Waiter {
     return changetype<Waiter>(<usize>(WAITERS_OFFSET + slot * WAITER_BYTES));
@@ -38,6 +40,7 @@ export function addWaiter(client: u32): i32 {
     waiter.state = WaiterState.Awake;
     waiter.client = client;
     waiter.mask = 0;
+    waiter.set = 0;
     if (header.waiterHigh <= slot) header.waiterHigh = slot + 1;
     return <i32>slot;
   }
@@ -59,14 +62,18 @@ export function removeClientWaiters(client: u32): void {
   }
 }
 
-/** The thread is about to sleep. 1 if it has to sleep on the AF_XDP sockets, too. */
-export function armWaiter(slot: u32, mask: u64): u32 {
+/**
+ * The thread is about to sleep: for sockets, in an epoll set, or both. 1 if it has to sleep on the
+ * AF_XDP sockets, too.
+ */
+export function armWaiter(slot: u32, mask: u64, set: u32): u32 {
   if (slot == 0 || slot >= MAX_WAITERS) return 0;
   const header = RegionHeader.get();
   const waiter = Waiter.at(slot);
   if (waiter.state == WaiterState.Awake) header.sleepers += 1;
   waiter.state = WaiterState.Sleeping;
   waiter.mask = mask;
+  waiter.set = set;
   if (header.leader == 0) header.leader = slot + 1;
   return header.leader == slot + 1 ? 1 : 0;
 }
@@ -81,6 +88,7 @@ export function disarmWaiter(slot: u32): void {
     waiter.state = WaiterState.Awake;
   }
   waiter.mask = 0;
+  waiter.set = 0;
   if (header.leader != slot + 1) return;
   header.leader = 0;
   for (let other: u32 = 1; other < header.waiterHigh; other++) {
@@ -96,8 +104,8 @@ function countActivity(index: u32): void {
   storeRelease32(at, load<u32>(at) + 1);
 }
 
-/** Something happened for this socket: its sleepers are to be woken. */
-export function notifySocket(index: u32): void {
+/** Something happened to this socket: who waits for such events (EVENTS_ALL: any) is woken. */
+export function notifySocket(index: u32, _events: u32): void {
   const header = RegionHeader.get();
   countActivity(index);
   if (header.sleepers == 0) return;

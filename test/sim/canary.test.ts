@@ -73,7 +73,7 @@ const CANARIES: Canary[] = [
   {
     what: "a sender that nobody wakes when there is room again",
     file: "tcp/send-queue.ts",
-    right: "notifySocket(index);",
+    right: "notifySocket(index, EVENTS_OUT);",
     wrong: "return;",
     scenarios: ["bulk"],
   },

@@ -69,7 +69,7 @@ test("indices out of range are refused", () => {
     assert.equal(machine.calls.socketReadiness(index), 0);
     machine.calls.udpConsume(index);
     machine.calls.socketDestroy(index);
-    machine.calls.waiterArm(index === 5 ? 0 : index, 1n);
+    machine.calls.waiterArm(index === 5 ? 0 : index, 1n, 0);
     machine.calls.queueStop(MAX_QUEUES + index);
     machine.calls.interfaceUpdate(index === 5 ? 99 : index + 32, 1, 1, 1, 1);
   }

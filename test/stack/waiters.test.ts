@@ -19,8 +19,8 @@ test("a datagram wakes who sleeps for its socket, and nobody else", () => {
   const first = machine.bound(LOCAL, 1234);
   const second = machine.bound(LOCAL, 1235);
   const [a, b] = [machine.calls.waiterAdd(1), machine.calls.waiterAdd(2)];
-  assert.equal(machine.calls.waiterArm(a, bit(first)), 1);
-  assert.equal(machine.calls.waiterArm(b, bit(second)), 0);
+  assert.equal(machine.calls.waiterArm(a, bit(first), 0), 1);
+  assert.equal(machine.calls.waiterArm(b, bit(second), 0), 0);
   machine.deliver(udpDatagram({ destinationPort: 1235 }));
   machine.poll();
   assert.equal(machine.calls.hasWakeups(), 1);
@@ -41,12 +41,12 @@ test("nobody is woken when nobody sleeps", () => {
 test("when the leader stops sleeping, another sleeper is woken and becomes the leader", () => {
   const machine = createMachine();
   const [a, b] = [machine.calls.waiterAdd(1), machine.calls.waiterAdd(2)];
-  machine.calls.waiterArm(a, 1n);
-  machine.calls.waiterArm(b, 1n);
+  machine.calls.waiterArm(a, 1n, 0);
+  machine.calls.waiterArm(b, 1n, 0);
   machine.calls.waiterDisarm(a);
   assert.deepEqual(wakeups(machine), [b]);
   machine.calls.waiterDisarm(b);
-  assert.equal(machine.calls.waiterArm(b, 1n), 1);
+  assert.equal(machine.calls.waiterArm(b, 1n, 0), 1);
 });
 
 test("a killed program's waiters vanish, and leadership with them", () => {
@@ -54,8 +54,8 @@ test("a killed program's waiters vanish, and leadership with them", () => {
   const client = machine.calls.clientAdd(100);
   const leader = machine.calls.waiterAdd(client);
   const other = machine.calls.waiterAdd(client + 1);
-  machine.calls.waiterArm(leader, 1n);
-  machine.calls.waiterArm(other, 1n);
+  machine.calls.waiterArm(leader, 1n, 0);
+  machine.calls.waiterArm(other, 1n, 0);
   machine.calls.clientRemove(client);
   assert.equal(machine.header.sleepers, 1);
   assert.deepEqual(wakeups(machine), [other]);
@@ -66,11 +66,11 @@ test("an event between two hearings of nextWakeup is not lost", () => {
   const machine = createMachine();
   const socket = machine.bound(LOCAL, 1234);
   const slots = [1, 2, 3].map(() => machine.calls.waiterAdd(1));
-  for (const slot of slots.slice(1)) machine.calls.waiterArm(slot, bit(socket));
+  for (const slot of slots.slice(1)) machine.calls.waiterArm(slot, bit(socket), 0);
   machine.deliver(udpDatagram());
   machine.poll();
   assert.equal(machine.calls.nextWakeup(), slots[1]);
-  machine.calls.waiterArm(slots[0] ?? 0, bit(socket));
+  machine.calls.waiterArm(slots[0] ?? 0, bit(socket), 0);
   machine.deliver(udpDatagram());
   machine.poll();
   assert.deepEqual(wakeups(machine).sort(), [slots[0], slots[2]].sort());
@@ -85,7 +85,7 @@ test("a send buffer that has room again wakes who waits to send", () => {
   machine.calls.socketSetOption(socket, 19, 1000);
   while (machine.send(socket, Uint8Array.of(1)) === 1);
   const waiter = machine.calls.waiterAdd(1);
-  machine.calls.waiterArm(waiter, bit(socket));
+  machine.calls.waiterArm(waiter, bit(socket), 0);
   machine.transmitted();
   machine.poll();
   assert.deepEqual(wakeups(machine), [waiter]);
