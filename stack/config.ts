@@ -92,5 +92,12 @@ export const DEFAULT_TTL: u32 = 64;
 export const ICMP_MESSAGE_NANOS: u64 = 1000000;
 export const ICMP_BURST_MESSAGES: u32 = 50;
 
+/** The kernel's index of lo, the same in every network namespace: its own traffic comes by it. */
+export const LOOPBACK_IFINDEX: u32 = 1;
+/** MTU of lo, and so of every way that does not leave the host. */
+export const LOOPBACK_MTU: u32 = 65536;
+/** FrameMeta.interfaceSlot of what this host sent to itself. */
+export const LOCAL_INTERFACE: u32 = 64;
+
 /** Returned by udpReserve: the kernel's path has to send this datagram. */
 export const VIA_KERNEL: i32 = 4096;

@@ -83,7 +83,8 @@ static void put_controls(struct msghdr *message, uint32_t flags, const struct Fr
   if ((flags & SocketFlag_PacketInfo) != 0) {
     const struct Interface *at =
         region_at(INTERFACES_OFFSET + meta->interfaceSlot % MAX_INTERFACES * INTERFACE_BYTES);
-    struct in_pktinfo info = {.ipi_ifindex = (int)at->ifindex};
+    bool local = meta->interfaceSlot == LOCAL_INTERFACE;
+    struct in_pktinfo info = {.ipi_ifindex = (int)(local ? LOOPBACK_IFINDEX : at->ifindex)};
     info.ipi_addr.s_addr = (in_addr_t)(meta->destinationLo >> 32);
     info.ipi_spec_dst = info.ipi_addr;
     put_control(message, &used, IPPROTO_IP, IP_PKTINFO, &info, sizeof info);

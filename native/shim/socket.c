@@ -232,7 +232,6 @@ static const char *local_address(int fd, struct sockaddr_in *local) {
   socklen_t bytes = sizeof *local;
   if (real.getsockname(fd, (struct sockaddr *)local, &bytes) != 0) return "it has no address";
   uint32_t address = ntohl(local->sin_addr.s_addr);
-  if (address >> 24 == 127) return "bound to loopback";
   return address >> 28 >= 14 ? "bound to a multicast or broadcast address" : NULL;
 }
 
@@ -242,7 +241,7 @@ static bool is_of_this_host(uint64_t lo) {
     const struct HostAddress *address = region_at(ADDRESSES_OFFSET + slot * ADDRESS_BYTES);
     if (address->references != 0 && address->hi == 0 && address->lo == lo) return true;
   }
-  return lo == 0;
+  return lo == 0 || (lo >> 32 & 0xff) == IN_LOOPBACKNET;
 }
 
 /* Gives the region's socket the addresses that the kernel socket has. NULL, or why not. */

@@ -123,6 +123,8 @@ function fieldsOf(view: { prototype: object }): string[] {
 const HEADER_FIELDS = fieldsOf(RegionHeaderView);
 /** The counters are the header's last part. */
 const HEADER_COUNTERS = HEADER_FIELDS.slice(HEADER_FIELDS.indexOf("rxFrames"));
+/** These lie where every such datagram is handled in any case. */
+const LOCAL_COUNTERS = ["localDatagrams"];
 /** What an interface's queues count add up to its own counters. */
 const QUEUE_COUNTERS = ["rxFrames", "rxBytes", "txFrames", "txBytes"];
 
@@ -241,6 +243,6 @@ export function readStatus(region: Region, sources: StatusSources): Status {
     programs: sources.clients.map(({ pid, uid, command, slot }) => ({ pid, uid, command, slot })),
     sockets,
     socketCount,
-    counters: countersOf(header, HEADER_COUNTERS),
+    counters: countersOf(header, [...HEADER_COUNTERS, ...LOCAL_COUNTERS]),
   };
 }

@@ -3,7 +3,7 @@
 // an answer is there, datagrams go through the kernel socket, which also makes the kernel resolve
 // the neighbour.
 
-import { DESTINATION_BUCKETS, MAX_DESTINATIONS, MAX_INTERFACES } from "../config";
+import { DESTINATION_BUCKETS, LOOPBACK_MTU, MAX_DESTINATIONS, MAX_INTERFACES } from "../config";
 import { TX_HEADROOM_BYTES } from "../config";
 import { foldAddress, mix } from "../base/hash";
 import { DESTINATION_BYTES, DESTINATION_CHAINS_OFFSET } from "../layout";
@@ -11,6 +11,7 @@ import { RegionHeader } from "../region/header";
 import { IPV4_MIN_HEADER_BYTES } from "../wire/ipv4";
 import { UDP_HEADER_BYTES } from "../wire/udp";
 import { UdpFrame } from "../wire/udp-frame";
+import { isThisHost, localSource } from "../local/address";
 import { retryRoutes } from "../tcp/route";
 import { notifyAll } from "../wait/waiter";
 import { Interface, InterfaceFlag, packMac } from "./interface";
@@ -30,6 +31,8 @@ export const enum DestinationState {
   Reachable = 4,
   /** Only the kernel can serve it. */
   Rejected = 5,
+  /** An address of this host: stack/local/. */
+  Local = 6,
 }
 
 @final
@@ -181,11 +184,20 @@ function unlinkDestination(index: u32): void {
   }
 }
 
+/** What the stack knows by itself is answered here; exasockd is asked for the rest. */
 function request(index: u32): void {
   const header = RegionHeader.get();
   const entry = Destination.at(index);
-  entry.state = DestinationState.Requested;
   entry.routeEpoch = header.routeEpoch;
+  // A socket that is bound to an interface is not served here: what it may reach, the kernel knows.
+  if (entry.wantedIfindex == 0 && isThisHost(entry.addressHi, entry.addressLo)) {
+    entry.state = DestinationState.Local;
+    entry.sourceHi = 0;
+    entry.sourceLo = localSource(entry.addressLo);
+    entry.mtu = LOOPBACK_MTU;
+    return;
+  }
+  entry.state = DestinationState.Requested;
   entry.requestNext = header.requestHead;
   header.requestHead = index + 1;
   header.daemonWanted = 1;
@@ -194,13 +206,18 @@ function request(index: u32): void {
 
 /** True if the stack can send there now. An entry that is out of date is asked for again. */
 export function isUsable(entry: Destination): bool {
-  entry.used = 1;
+  if (entry.used == 0) entry.used = 1;
   const header = RegionHeader.get();
   if (entry.routeEpoch != header.routeEpoch) {
     if (entry.state != DestinationState.Requested) request(indexOf(entry));
     return false;
   }
   return entry.state == DestinationState.Reachable;
+}
+
+/** True if it is an address of this host. Called after isUsable, which keeps the entry true. */
+export function isLocalDestination(entry: Destination): bool {
+  return entry.state == DestinationState.Local;
 }
 
 function indexOf(entry: Destination): u32 {

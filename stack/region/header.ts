@@ -89,9 +89,10 @@ export class RegionHeader {
   blockedSenders: u32;
   /** udpReserve's frame index + 1, until udpSubmit or udpAbort. */
   reservedFrame: u32;
-  /** Region offset of the reserved frame's Ethernet header. */
+  /** Region offset of the reserved frame's Ethernet header; 0: it stays on this host. */
   reservedStart: u32;
-  destinationHand: u32;
+  /** Datagrams that this host sent to itself, without a device or the kernel: stack/local/. */
+  localDatagrams: u64;
 
   intent: u32;
   intentQueue: u32;
@@ -101,6 +102,7 @@ export class RegionHeader {
   intentEnd: u32;
   /** Changes when a queue starts or stops: programs fetch the AF_XDP sockets anew. */
   queueEpoch: u32;
+  destinationHand: u32;
   /** Until when the ICMP errors that were sent are paid for (link/icmp-output.ts). */
   icmpPaidNanos: u64;
   /** The IPv4 address that a wildcard socket's datagram was last for; 0 when none is known. */

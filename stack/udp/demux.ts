@@ -3,11 +3,11 @@
 // connected beats unconnected, and SO_REUSEPORT groups share by flow.
 
 import { foldAddress, mix } from "../base/hash";
-import { DEMUX_BUCKETS, MAX_SOCKETS } from "../config";
+import { DEMUX_BUCKETS, LOOPBACK_IFINDEX, MAX_SOCKETS } from "../config";
 import { Fault } from "../fault";
 import { fault } from "../host";
 import { DEMUX_OFFSET } from "../layout";
-import { isLocal } from "../link/steering";
+import { isThisHost } from "../local/address";
 import { RegionHeader } from "../region/header";
 import { Socket, SocketFlag, SocketState } from "../socket/socket";
 import { PROTOCOL_TCP } from "../wire/tcp";
@@ -123,6 +123,19 @@ export function demuxAnyAlone(localLo: u64, portsNet: u32, protocol: u32): u32 {
   return <u32>socket.localPortNet == localPortNet ? head : 0;
 }
 
+/**
+ * The socket for an IPv4 datagram, or connection, from this host to itself; 0: it is the kernel's.
+ * `portsNet` as for demuxAlone; the address is known to be this host's.
+ */
+export function demuxLocal(localLo: u64, remoteLo: u64, portsNet: u32, protocol: u32): u32 {
+  const index = demuxAlone(localLo, remoteLo, portsNet, protocol);
+  if (index != 0) return index;
+  const localPortNet = portsNet & 0xffff;
+  const remotePortNet = portsNet >> 16;
+  const ifindex = LOOPBACK_IFINDEX;
+  return demuxLookup(0, localLo, localPortNet, 0, remoteLo, remotePortNet, protocol, ifindex);
+}
+
 /** The socket for a datagram, or 0. Linux's __udp4_lib_lookup is the model. */
 export function demuxLookup(
   localHi: u64,
@@ -147,7 +160,7 @@ export function demuxLookup(
   if (exact != 0) return exact;
   const any = lookupChain(0, 0, localPortNet, remoteHi, remoteLo, remotePortNet, protocol, ifindex);
   // A wildcard socket receives what is for this host, not what is passing through.
-  if (any == 0 || !isLocal(localHi, localLo)) return 0;
+  if (any == 0 || !isThisHost(localHi, localLo)) return 0;
   if (localHi == 0) RegionHeader.get().lastLocalLo = localLo;
   return any;
 }

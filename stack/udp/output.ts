@@ -6,8 +6,10 @@ import { isWildcard, mappedToNet } from "../base/address";
 import { TX_HEADROOM_BYTES, VIA_KERNEL } from "../config";
 import { Fault } from "../fault";
 import { fault } from "../host";
-import { Destination, isUsable, lookupDestination } from "../link/destination";
+import { Destination, isLocalDestination, isUsable } from "../link/destination";
+import { lookupDestination } from "../link/destination";
 import { reapCompletions, transmit, transmitRoom } from "../link/queue";
+import { reserveLocal, submitLocal } from "../local/datagram";
 import { FrameMeta, frameOffset, giveFrame, NO_FRAME, takeFrame } from "../region/frames";
 import { RegionHeader } from "../region/header";
 import { chargeSend, markSender } from "../socket/charge";
@@ -48,7 +50,18 @@ export function reserveDatagram(
   }
   if (at == 0) return viaKernel(socket);
   const entry = Destination.at(at - 1);
-  if (!isUsable(entry)) return viaKernel(socket);
+  if (!isUsable(entry)) {
+    if (!isLocalDestination(entry)) return viaKernel(socket);
+    const isToPeer = remotePortNet == 0;
+    const reserved = reserveLocal(
+      socket,
+      isToPeer ? socket.remoteLo : remoteLo,
+      isToPeer ? <u32>socket.remotePortNet : remotePortNet,
+      sourceLowFor(socket, entry, sourceHi, sourceLo),
+      lengthBytes,
+    );
+    return reserved != 0 ? <i32>reserved : viaKernel(socket);
+  }
   if (lengthBytes > entry.payloadBytesMax) return viaKernel(socket);
   const queue = entry.queue - 1;
   if (socket.sendBytes >= socket.sendBufferBytes) {
@@ -174,9 +187,13 @@ export function connectedDestination(socket: Socket): u32 {
 
 /** The source address: the one asked for, else the socket's, else the route's. */
 function sourceFor(socket: Socket, entry: Destination, sourceHi: u64, sourceLo: u64): u32 {
-  if (!isWildcard(sourceHi, sourceLo)) return mappedToNet(sourceLo);
-  const isBound = !isWildcard(socket.localHi, socket.localLo);
-  return mappedToNet(isBound ? socket.localLo : entry.sourceLo);
+  return mappedToNet(sourceLowFor(socket, entry, sourceHi, sourceLo));
+}
+
+/** The same in its v4-mapped form. */
+function sourceLowFor(socket: Socket, entry: Destination, sourceHi: u64, sourceLo: u64): u64 {
+  if (!isWildcard(sourceHi, sourceLo)) return sourceLo;
+  return isWildcard(socket.localHi, socket.localLo) ? entry.sourceLo : socket.localLo;
 }
 
 /** Queues the reserved datagram, whose payload the caller has written. */
@@ -186,8 +203,12 @@ export function submitDatagram(): void {
   if (reserved == 0) fault(Fault.NoReservation);
   header.reservedFrame = 0;
   const meta = FrameMeta.at(reserved - 1);
-  const lengthBytes = <u32>meta.payloadBytes;
   const start = header.reservedStart;
+  if (start == 0) {
+    submitLocal(meta, reserved - 1);
+    return;
+  }
+  const lengthBytes = <u32>meta.payloadBytes;
   changetype<UdpFrame>(<usize>start).writeUdpChecksum(lengthBytes + UDP_HEADER_BYTES);
   const socket = Socket.at(meta.socket);
   chargeSend(socket, lengthBytes);

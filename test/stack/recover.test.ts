@@ -64,6 +64,9 @@ function killedAt(life: { left: number }, n: number, action: () => void): boolea
 const actions: Record<string, (machine: Machine, socket: number) => void> = {
   "while it polls": (machine) => machine.calls.poll(5n, 64),
   "while it sends": (machine, socket) => machine.send(socket, Uint8Array.of(1, 2, 3)),
+  "while it sends to its own host": (machine, socket) => {
+    machine.send(socket, Uint8Array.of(1, 2, 3), { host: LOCAL, port: 1236 });
+  },
   "while it receives": (machine, socket) => machine.receive(socket),
   "while it reaps completions": (machine, socket) => {
     machine.calls.socketSetOption(socket, 19, 1);
@@ -76,6 +79,7 @@ function prepare(machine: Machine): { socket: number; other: number } {
   const socket = machine.bound(LOCAL, 1234);
   machine.connect(socket, 1234, PEER, 4000);
   const other = machine.bound("0.0.0.0", 1235);
+  machine.bound(LOCAL, 1236);
   machine.send(socket, Uint8Array.of(0));
   machine.resolveAll();
   for (let n = 0; n < 3; n++) {

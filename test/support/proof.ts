@@ -11,6 +11,8 @@ export interface Counts {
   /** Datagrams taken from the wire by the stack for an accelerated socket, and put on it. */
   received: number;
   sent: number;
+  /** Datagrams from one accelerated program of the host to another. */
+  localDatagrams: number;
   /** The same by the kernel's own UDP. */
   kernelReceived: number;
   kernelSent: number;
@@ -32,6 +34,7 @@ export async function trafficCounts(host: Host): Promise<Counts> {
   return {
     received: sum(counters, "rxDatagrams"),
     sent: sum(counters, "txDatagrams"),
+    localDatagrams: sum(counters, "localDatagrams"),
     kernelReceived: sum(udp, "InDatagrams"),
     kernelSent: sum(udp, "OutDatagrams"),
     connections: sum(counters, "tcpActiveOpens", "tcpPassiveOpens"),
@@ -44,6 +47,7 @@ export async function trafficCounts(host: Host): Promise<Counts> {
 const WAYS = [
   ["received", "kernelReceived", "datagrams received"],
   ["sent", "kernelSent", "datagrams sent"],
+  ["localDatagrams", "kernelSent", "datagrams within the host"],
   ["connections", "kernelSegments", "connections"],
   ["segments", "kernelSegments", "segments"],
 ] as const;
