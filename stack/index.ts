@@ -9,6 +9,7 @@ import { flushDestinations, nextRequest, rejectDestination } from "./link/destin
 import { resolveDestination, setNeighbor } from "./link/destination";
 import { addInterface, Interface, removeInterface, updateInterface } from "./link/interface";
 import { addQueue, offloadChecksums, setRing, startQueue, stopQueue } from "./link/queue";
+import { sharePort } from "./link/steering";
 import { deadline, pollQueues, workWaiting } from "./poll";
 import { addClient, removeClient } from "./region/client";
 import { clock } from "./region/clock";
@@ -281,6 +282,14 @@ export function socketDisconnect(index: u32, localHi: u64, localLo: u64, localPo
 /** Stops acceleration: queued datagrams stay readable, new ones reach the twin. */
 export function socketToKernel(index: u32): void {
   releaseToKernel(index);
+}
+
+/**
+ * exasockd: an ordinary program has (isShared 1), or has no longer, a socket at a port where the
+ * stack has some. `protocol`: 6 or 17.
+ */
+export function portShare(protocol: u32, portNet: u32, isShared: u32): void {
+  sharePort(protocol, portNet, isShared != 0);
 }
 
 /** Mirrors an option of the twin (SocketOption). */

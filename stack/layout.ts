@@ -67,10 +67,15 @@ export const TCP_INFO_OFFSET: u32 = SEGMENT_OFFSET + SEGMENT_BYTES;
 export const ACTIVITY_OFFSET: u32 = TCP_INFO_OFFSET + TCP_INFO_BYTES;
 const TABLES_END: u32 = ACTIVITY_OFFSET + ACTIVITY_CLASSES * 4;
 
-/** Window: the steering table, a BPF array map shared with the XDP programs. */
+/**
+ * Window: the steering table, a BPF array map shared with the XDP programs. What is behind the
+ * buckets begins with the number of shared ports.
+ */
 export const STEERING_OFFSET: u32 =
   (TABLES_END + WINDOW_ALIGN_BYTES - 1) & ~(WINDOW_ALIGN_BYTES - 1);
-export const STEERING_BYTES: u32 = STEERING_BUCKETS * STEERING_BUCKET_KEYS * 8;
+export const STEERING_SHARED_OFFSET: u32 =
+  STEERING_OFFSET + STEERING_BUCKETS * STEERING_BUCKET_KEYS * 8;
+export const STEERING_BYTES: u32 = STEERING_BUCKETS * STEERING_BUCKET_KEYS * 8 + WINDOW_ALIGN_BYTES;
 /** Window: the arrival counters, a BPF array map shared with the socket filter. */
 export const ARRIVALS_OFFSET: u32 = STEERING_OFFSET + STEERING_BYTES;
 export const ARRIVALS_BYTES: u32 = ARRIVAL_COUNTERS * 8;

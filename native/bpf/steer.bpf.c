@@ -9,12 +9,16 @@
 #include <linux/if_ether.h>
 #include <linux/in.h>
 #include <linux/ip.h>
+#include <linux/tcp.h>
 
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
 #define STEERING_BUCKETS 8192
 #define KEYS_PER_BUCKET 8
+/* The entry behind the buckets begins with the number of shared ports. */
+#define STEERING_SHARED STEERING_BUCKETS
+#define STEERING_ENTRIES (STEERING_BUCKETS + 65536 / sizeof(struct bucket))
 #define QUEUES_MAX 64
 
 #define IPV4_MORE_FRAGMENTS_OR_OFFSET 0x3fff
@@ -22,6 +26,8 @@
 
 /* Protocol numbers inside a key; the first is not one of IP's. */
 #define KEY_LOCAL_ADDRESS 0
+#define KEY_SHARED_TCP 1
+#define KEY_SHARED_UDP 2
 #define KEY_TCP 6
 #define KEY_UDP 17
 
@@ -49,7 +55,7 @@ struct icmp_error {
 
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);
-  __uint(max_entries, STEERING_BUCKETS);
+  __uint(max_entries, STEERING_ENTRIES);
   __uint(map_flags, BPF_F_MMAPABLE);
   __type(key, __u32);
   __type(value, struct bucket);
@@ -99,6 +105,31 @@ static __always_inline int wanted(__u32 address_net, __u16 port_net, __u32 proto
   return present(fold, port_net, protocol, slot);
 }
 
+/* Does an ordinary program have a socket at this port, too? */
+static __always_inline int shared(__u16 port_net, __u32 protocol) {
+  __u32 index = STEERING_SHARED;
+  const struct bucket *spare = bpf_map_lookup_elem(&steering, &index);
+  if (!spare || (__u32)spare->keys[0] == 0) return 0;
+  __u32 kind = protocol == IPPROTO_TCP ? KEY_SHARED_TCP : KEY_SHARED_UDP;
+  return present(0, port_net, kind, 0);
+}
+
+/* What comes to a shared port is the kernel's, unless it is for a connection of the stack. */
+static __always_inline int kernels(struct xdp_md *context, const struct iphdr *ip,
+                                   const struct tcphdr *tcp) {
+  const void *end = (const void *)(long)context->data_end;
+  if (ip->protocol == IPPROTO_UDP) return 1;
+  if ((const void *)(tcp + 1) > end) return 1;
+  if (tcp->syn && !tcp->ack) return 1;
+  struct bpf_sock_tuple flow = {.ipv4 = {ip->saddr, ip->daddr, tcp->source, tcp->dest}};
+  struct bpf_sock *found = bpf_skc_lookup_tcp(context, &flow, sizeof flow.ipv4,
+                                              BPF_F_CURRENT_NETNS, 0);
+  if (!found) return 0;
+  int listens = found->state == BPF_TCP_LISTEN;
+  bpf_sk_release(found);
+  return !listens;
+}
+
 /* An ICMP error quotes the packet that caused it: its source is a socket of ours. */
 static __always_inline int wanted_error(const void *at, const void *end) {
   const struct icmp_error *icmp = at;
@@ -135,6 +166,9 @@ int steer(struct xdp_md *context) {
     if ((const void *)(ports + 1) > end) return XDP_PASS;
     /* The keys' protocol numbers are IP's. */
     redirect = wanted(ip->daddr, ports->destination, ip->protocol);
+    if (redirect && shared(ports->destination, ip->protocol) && kernels(context, ip, payload)) {
+      return XDP_PASS;
+    }
   } else if (ip->protocol == IPPROTO_ICMP) {
     redirect = wanted_error(payload, end);
   }

@@ -52,3 +52,8 @@ export function isUnicastIpv4(bytes: Buffer): boolean {
 export function macWordsOf(bytes: Buffer): { low: number; high: number } {
   return { low: bytes.readUInt32LE(0), high: bytes.readUInt16LE(4) };
 }
+
+/** A port in network order, as the stack has it. */
+export function portNetOf(port: number): number {
+  return ((port & 0xff) << 8) | (port >> 8);
+}

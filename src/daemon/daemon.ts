@@ -36,8 +36,6 @@ const HOUSEKEEPING_MILLIS = 1000;
 const RETRY_ROUNDS = 5;
 /** Every so many rounds of housekeeping the kernel's settings are looked at. */
 const SETTINGS_ROUNDS = 5;
-/** Every so many rounds of housekeeping the sockets are compared with the kernel's. */
-const RECONCILE_ROUNDS = 5;
 /** Sockets of a program that ended are looked for after this long. */
 const RECONCILE_AFTER_EXIT_MILLIS = 100;
 
@@ -202,7 +200,7 @@ export class Daemon {
     this.#destinations.checkPathMtus();
     this.#destinations.confirmStale();
     this.#destinations.findMissing();
-    if (this.#rounds % RECONCILE_ROUNDS === 0) this.#sockets.reconcile();
+    this.#sockets.reconcile();
     if (this.#rounds % RETRY_ROUNDS === 0) this.#interfaces.retryFailed();
     if (this.#rounds % SETTINGS_ROUNDS === 0) followTcpSettings(this.#region);
     this.#sockets.releasePorts();

@@ -1,7 +1,7 @@
 // A connection outlives the program that closed it, and so must the reservation of its port: while
 // the stack finishes it, exasockd holds a kernel socket in the program's place.
 
-import { stackAddressOf } from "./address.ts";
+import { portNetOf, stackAddressOf } from "./address.ts";
 import { check, native } from "./native.ts";
 import type { Region } from "./region.ts";
 
@@ -23,10 +23,6 @@ interface HeldPort {
   readonly fd: number;
   readonly lo: bigint;
   readonly portNet: number;
-}
-
-function portNetOf(port: number): number {
-  return ((port & 0xff) << 8) | (port >> 8);
 }
 
 /** A port that its socket has just left; the address may be the wildcard. */

@@ -10,7 +10,6 @@ import {
   MAX_WAITERS,
   RegionHeaderView,
   STEERING_BUCKET_KEYS,
-  STEERING_BUCKETS,
   STEERING_BYTES,
   STEERING_OFFSET,
   WAITERS_OFFSET,
@@ -68,8 +67,9 @@ export class Region {
     check(formatted, "formatting the region");
     const secret = randomBytes(16);
     this.stack.regionSeed(secret.readBigUInt64LE(0), secret.readBigUInt64LE(8));
+    const bucketBytes = STEERING_BUCKET_KEYS * 8;
     this.steeringFd = check(
-      native().bpfMapCreate("steering", STEERING_BUCKET_KEYS * 8, STEERING_BUCKETS),
+      native().bpfMapCreate("steering", bucketBytes, STEERING_BYTES / bucketBytes),
       "BPF map",
     );
     this.arrivalsFd = check(native().bpfMapCreate("arrivals", 8, ARRIVAL_COUNTERS), "BPF map");

@@ -17,6 +17,7 @@ import type { NetlinkMessage } from "./netlink/message.ts";
 import { AF_INET } from "./netlink/route.ts";
 import { NETLINK_SOCK_DIAG, NetlinkEvents, NetlinkRequests } from "./netlink/socket.ts";
 import type { Region } from "./region.ts";
+import { SharedPorts, SharedPortsTold } from "./shared-ports.ts";
 
 /** Sockets that end by the thousand are handled so often. */
 const PAUSE_MILLIS = 5;
@@ -49,13 +50,16 @@ export class Sockets {
   readonly #requests = new NetlinkRequests(NETLINK_SOCK_DIAG);
   readonly #events: NetlinkEvents;
   readonly #ports: HeldPorts;
+  readonly #shared = new SharedPortsTold();
+  readonly #locals: () => Iterable<Buffer>;
   /** Cookies that the previous dump did not show although the region had them bound. */
   #suspects = new Set<bigint>();
 
   constructor(region: Region, log: Logger, sources: SocketSources) {
     this.#region = region;
     this.#log = log;
-    this.#ports = new HeldPorts(region, () => sources.locals());
+    this.#locals = () => sources.locals();
+    this.#ports = new HeldPorts(region, this.#locals);
     const handlers = {
       onMessages: (messages: NetlinkMessage[]) => {
         for (const message of messages) {
@@ -88,20 +92,31 @@ export class Sockets {
    */
   reconcile(): void {
     const bound: bigint[] = [];
+    const shared = new SharedPorts();
     for (const { view } of regionSockets(this.#region)) {
       const { state, localPortNet, protocol } = view;
       const listed = state === SocketState.Connected && protocol === IPPROTO_UDP;
       const known = state === SocketState.Bound || listed;
-      if (known && localPortNet !== 0) bound.push(view.cookie);
+      if (!known || localPortNet === 0) continue;
+      bound.push(view.cookie);
+      shared.addOurs(view);
     }
     if (bound.length === 0) {
       this.#suspects.clear();
+      this.#shared.follow(this.#region.stack, shared, this.#locals());
       return;
     }
-    const dump = [IPPROTO_UDP, IPPROTO_TCP].flatMap((protocol) =>
-      this.#requests.dump("listing sockets", (sequence) => encodeSocketDump(sequence, protocol)),
-    );
-    const alive = new Set(dump.map((message) => decodeDiagSocket(message)?.cookie));
+    const alive = new Set<bigint>();
+    for (const protocol of [IPPROTO_UDP, IPPROTO_TCP]) {
+      const ask = (sequence: number) => encodeSocketDump(sequence, protocol);
+      for (const message of this.#requests.dump("listing sockets", ask)) {
+        const socket = decodeDiagSocket(message);
+        if (socket === undefined) continue;
+        alive.add(socket.cookie);
+        shared.addKernels(protocol, socket);
+      }
+    }
+    this.#shared.follow(this.#region.stack, shared, this.#locals());
     const missing = new Set(bound.filter((cookie) => !alive.has(cookie)));
     for (const cookie of missing) {
       if (!this.#suspects.has(cookie)) continue;

@@ -2,12 +2,16 @@
 // It is a BPF array map that is mapped into the region: the stack writes it with plain stores, the
 // program reads it. Keys are u64 and written whole, so a reader sees an old or a new key.
 
-import { STEERING_BUCKET_KEYS, STEERING_BUCKETS } from "../config";
+import { STEERING_BUCKET_KEYS } from "../config";
 import { foldAddress } from "../base/hash";
-import { STEERING_OFFSET } from "../layout";
+import { storeRelease32 } from "../host";
+import { STEERING_OFFSET, STEERING_SHARED_OFFSET } from "../layout";
+import { PROTOCOL_TCP } from "../wire/tcp";
 
-/** Key protocol of "this address is one of this host's". */
+/** Key protocols that are not of IP: "this address is one of this host's", "this port is shared". */
 const PROTOCOL_LOCAL: u32 = 0;
+const PROTOCOL_SHARED_TCP: u32 = 1;
+const PROTOCOL_SHARED_UDP: u32 = 2;
 
 /** Shift that keeps log2(STEERING_BUCKETS) high bits of a 32-bit hash. */
 const BUCKET_SHIFT: u32 = 19;
@@ -95,7 +99,30 @@ function removeFrom(bucket: usize, key: u64): void {
 }
 
 export function steeringClear(): void {
-  memory.fill(<usize>STEERING_OFFSET, 0, <usize>(STEERING_BUCKETS * STEERING_BUCKET_KEYS * 8));
+  memory.fill(<usize>STEERING_OFFSET, 0, <usize>(STEERING_SHARED_OFFSET - STEERING_OFFSET));
+  store<u32>(<usize>STEERING_SHARED_OFFSET, 0);
+}
+
+function sharedKey(protocol: u32, portNet: u32): u64 {
+  const kind = protocol == PROTOCOL_TCP ? PROTOCOL_SHARED_TCP : PROTOCOL_SHARED_UDP;
+  return steeringKey(0, 0, portNet, kind, 0);
+}
+
+/**
+ * An ordinary program has a socket at a port of accelerated ones: from now on, or no longer, the
+ * XDP programs let the kernel judge who gets new flows. Connections of the stack stay.
+ */
+export function sharePort(protocol: u32, portNet: u32, isShared: bool): void {
+  const key = sharedKey(protocol, portNet);
+  if (steeringHas(key) == isShared) return;
+  const count = load<u32>(<usize>STEERING_SHARED_OFFSET);
+  if (isShared && !steeringAdd(key)) return;
+  if (!isShared) steeringRemove(key);
+  storeRelease32(<usize>STEERING_SHARED_OFFSET, isShared ? count + 1 : count - 1);
+}
+
+export function isPortShared(protocol: u32, portNet: u32): bool {
+  return load<u32>(<usize>STEERING_SHARED_OFFSET) != 0 && steeringHas(sharedKey(protocol, portNet));
 }
 
 export function localKey(hi: u64, lo: u64): u64 {

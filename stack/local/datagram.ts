@@ -2,6 +2,7 @@
 // straight to the receiver's queue. No header is built, no checksum summed, no device asked.
 
 import { LOCAL_INTERFACE, RESERVED_FRAMES } from "../config";
+import { isPortShared } from "../link/steering";
 import { availableFrames, FrameMeta, FrameState, frameOffset } from "../region/frames";
 import { giveKnownFrame, takeFrame } from "../region/frames";
 import { RegionHeader } from "../region/header";
@@ -23,7 +24,7 @@ export function reserveLocal(
   lengthBytes: u32,
 ): u32 {
   const header = RegionHeader.get();
-  if (lengthBytes > header.frameBytes) return 0;
+  if (lengthBytes > header.frameBytes || isPortShared(PROTOCOL_UDP, remotePortNet)) return 0;
   const portsNet = remotePortNet | ((<u32>sender.localPortNet) << 16);
   const index = demuxLocal(remoteLo, sourceLo, portsNet, PROTOCOL_UDP);
   if (index == 0 || availableFrames() <= RESERVED_FRAMES) return 0;

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { SocketOption, STEERING_BYTES, STEERING_OFFSET } from "../../build/gen/layout.ts";
+import { SocketOption, STEERING_OFFSET, STEERING_SHARED_OFFSET } from "../../build/gen/layout.ts";
 import { address, createMachine, LOCAL, type Machine, PEER, portNet } from "./machine.ts";
 import { udpDatagram } from "./packets.ts";
 
@@ -60,11 +60,26 @@ test("a socket bound to a device receives from that device only", () => {
 /** Keys in the steering table. */
 function steered(machine: Machine): number {
   let keys = 0;
-  for (let at = STEERING_OFFSET; at < STEERING_OFFSET + STEERING_BYTES; at += 8) {
+  for (let at = STEERING_OFFSET; at < STEERING_SHARED_OFFSET; at += 8) {
     if (machine.view.getBigUint64(at, true) !== 0n) keys += 1;
   }
   return keys;
 }
+
+test("a port is shared once, however often that is told, and the count follows", () => {
+  const machine = createMachine();
+  const host = steered(machine);
+  const count = () => machine.view.getUint32(STEERING_SHARED_OFFSET, true);
+  for (let told = 0; told < 2; told++) machine.calls.portShare(6, portNet(80), 1);
+  machine.calls.portShare(17, portNet(80), 1);
+  assert.deepEqual([steered(machine) - host, count()], [2, 2]);
+  machine.calls.regionRecover();
+  assert.deepEqual([steered(machine) - host, count()], [0, 0], "a crash forgets them");
+  machine.calls.portShare(6, portNet(80), 1);
+  for (let told = 0; told < 2; told++) machine.calls.portShare(6, portNet(80), 0);
+  machine.calls.portShare(17, portNet(80), 0);
+  assert.deepEqual([steered(machine) - host, count()], [0, 0]);
+});
 
 test("every bind, rebind and close leaves exactly the keys that are needed", () => {
   const machine = createMachine();
