@@ -4,6 +4,7 @@
 
 import { isWildcard } from "./base/address";
 import { MAX_INTERFACES, MAX_QUEUES } from "./config";
+import { storeRelease32 } from "./host";
 import { addAddress, removeAddress } from "./link/address";
 import { flushDestinations, nextRequest, rejectDestination } from "./link/destination";
 import { resolveDestination, setNeighbor } from "./link/destination";
@@ -11,7 +12,7 @@ import { addInterface, Interface, removeInterface, updateInterface } from "./lin
 import { addQueue, offloadChecksums, setRing, startQueue, stopQueue } from "./link/queue";
 import { sharePort } from "./link/steering";
 import { deadline, pollQueues, workWaiting } from "./poll";
-import { addClient, removeClient } from "./region/client";
+import { addClient, addDaemon, removeClient } from "./region/client";
 import { clock } from "./region/clock";
 import { FrameMeta } from "./region/frames";
 import { RegionHeader } from "./region/header";
@@ -84,6 +85,24 @@ export function regionSeed(k0: u64, k1: u64): void {
   const header = RegionHeader.get();
   header.secret0 = k0;
   header.secret1 = k1;
+}
+
+/**
+ * [nolock] exasockd has come: into a fresh region, or in the place of one that died. Before it
+ * first takes the lock, whose owners it is one of from here on.
+ */
+export function daemonAdd(): void {
+  addDaemon();
+}
+
+/** exasockd, which took over from a dead one, can be asked: programs are to connect to it. */
+export function daemonReady(): void {
+  RegionHeader.get().queueEpoch += 1;
+}
+
+/** exasockd ends on purpose, and the region with it. */
+export function daemonLeave(): void {
+  storeRelease32(changetype<usize>(RegionHeader.get()) + offsetof<RegionHeader>("closed"), 1);
 }
 
 /** Sets a limit or switch of the kernel's that the stack follows (TcpSetting). -EINVAL: unknown. */

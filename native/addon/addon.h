@@ -17,7 +17,8 @@ struct bytes {
   size_t length;
 };
 
-enum { INTEGERS_MAX = 128 };
+/* As many descriptors as one message can have (SCM_MAX_FD of Linux). */
+enum { INTEGERS_MAX = 253 };
 
 struct integers {
   int32_t at[INTEGERS_MAX];

@@ -4,7 +4,6 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -17,32 +16,14 @@ enum { DAEMON_SLOT = 0, ARGUMENTS_MAX = 12, STACK_NAME_BYTES = 64 };
 static char stack_name[STACK_NAME_BYTES];
 static struct CoreWires wires = {.bell = -1, .stack_name = stack_name};
 static uint64_t mapped_bytes;
-/* Control connections by client slot; 0 for none (a control connection is never fd 0). */
-static int client_fds[MAX_CLIENTS];
+/* What this process writes into the lock word. */
+static uint32_t owner;
 
-/* Repairs the region if `client` holds the lock; the lock is free then. */
-static bool recover_from(uint32_t client) {
-  if (!core_take_over(DAEMON_SLOT, client)) return false;
-  w2c_stack_regionRecover(stack);
-  core_release(&wires, DAEMON_SLOT);
-  return true;
-}
-
-/*
- * Asked while the lock can't be had: has its owner hung up? The event loop, which would tell, is
- * what waits here.
- */
-static bool owner_is_dead(void) {
-  uint32_t owner = (__atomic_load_n(&core_header()->lock, __ATOMIC_ACQUIRE) & 0x7fffffffu) - 1;
-  if (owner == DAEMON_SLOT || owner >= MAX_CLIENTS || client_fds[owner] == 0) return false;
-  struct pollfd control = {.fd = client_fds[owner], .events = POLLRDHUP};
-  if (poll(&control, 1, 0) <= 0 || !(control.revents & (POLLHUP | POLLRDHUP))) return false;
-  recover_from(owner);
-  return true;
-}
+/* Asked while the lock can't be had: is its owner dead? The event loop would not tell meanwhile. */
+static bool bury_owner(void) { return core_bury(&wires, owner); }
 
 static void lock(void) {
-  while (!core_lock(DAEMON_SLOT, owner_is_dead)) continue;
+  while (!core_lock(owner, bury_owner)) continue;
 }
 
 /* One export: how it is called, and what JavaScript type its result has. */
@@ -119,7 +100,7 @@ static napi_value stack_call(napi_env env, napi_callback_info info) {
   }
   lock();
   uint64_t result = call->run(integers);
-  core_release(&wires, DAEMON_SLOT);
+  core_release(&wires, owner);
   return result_value(env, call->result, result);
 }
 
@@ -135,6 +116,8 @@ static napi_value map_region(napi_env env, napi_callback_info info) {
   int result = core_map(fd, bytes);
   if (result < 0) return number(env, result);
   mapped_bytes = bytes;
+  core_memory = fd;
+  owner = core_owner(DAEMON_SLOT);
   for (unsigned i = 0; i < MAX_QUEUES; i++) wires.xsk[i] = -1;
   wires.bell = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (wires.bell < 0) return number(env, -errno);
@@ -190,22 +173,27 @@ static napi_value set_queue(napi_env env, napi_callback_info info) {
   return number(env, 0);
 }
 
-/* coreSetClient(slot, fd): a client's control connection; 0 for none. */
-static napi_value set_client(napi_env env, napi_callback_info info) {
-  int slot;
-  int fd;
-  if (arguments(env, info, "ii", &slot, &fd)) return NULL;
-  if (slot <= 0 || (unsigned)slot >= MAX_CLIENTS) return number(env, -EINVAL);
-  client_fds[slot] = fd;
+/* coreClaim(): from now on this process is exasockd. -EBUSY while another one lives. */
+static napi_value claim(napi_env env, napi_callback_info info) {
+  (void)info;
+  if (stack == NULL || !core_claim(DAEMON_SLOT)) return number(env, -EBUSY);
+  w2c_stack_daemonAdd(stack);
+  owner = core_owner(DAEMON_SLOT);
   return number(env, 0);
 }
 
-/* coreRecover(slot): repairs the region if that client, which is gone, holds the lock. 1 if so. */
-static napi_value recover(napi_env env, napi_callback_info info) {
+/* coreClaimant(slot): pid of the process that uses a client slot; 0 nobody, -1 one without a pid. */
+static napi_value claimant(napi_env env, napi_callback_info info) {
   int slot;
   if (arguments(env, info, "i", &slot)) return NULL;
-  if (stack == NULL || slot <= 0 || (unsigned)slot >= MAX_CLIENTS) return number(env, -EINVAL);
-  return number(env, recover_from((uint32_t)slot));
+  if (slot <= 0 || (unsigned)slot >= MAX_CLIENTS) return number(env, -EINVAL);
+  return number(env, core_claimant((uint32_t)slot));
+}
+
+/* coreBury(): repairs the region if a process that is gone holds the lock. 1 if so. */
+static napi_value bury(napi_env env, napi_callback_info info) {
+  (void)info;
+  return number(env, stack != NULL && bury_owner());
 }
 
 void export_core(napi_env env, napi_value exports) {
@@ -215,8 +203,9 @@ void export_core(napi_env env, napi_value exports) {
   export_function(env, exports, "coreMapWindow", map_window);
   export_function(env, exports, "coreMapRing", map_ring);
   export_function(env, exports, "coreSetQueue", set_queue);
-  export_function(env, exports, "coreSetClient", set_client);
-  export_function(env, exports, "coreRecover", recover);
+  export_function(env, exports, "coreClaim", claim);
+  export_function(env, exports, "coreClaimant", claimant);
+  export_function(env, exports, "coreBury", bury);
   napi_value calls;
   if (napi_create_object(env, &calls) != napi_ok) return;
   for (size_t i = 0; i < sizeof CALLS / sizeof CALLS[0]; i++) {

@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "addon.h"
@@ -106,6 +107,73 @@ static napi_value send_message(napi_env env, napi_callback_info info) {
   return result_or_errno(env, sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL));
 }
 
+/*
+ * receiveWithFds(fd, into, flags): [bytes, descriptors...] of one message, or -errno. The
+ * descriptors are close-on-exec and the caller's.
+ */
+static napi_value receive_with_fds(napi_env env, napi_callback_info info) {
+  int fd;
+  int flags;
+  struct bytes into;
+  if (arguments(env, info, "ibi", &fd, &into, &flags)) return NULL;
+  union {
+    struct cmsghdr header;
+    char space[CMSG_SPACE(sizeof(int[INTEGERS_MAX]))];
+  } control;
+  struct iovec part = {.iov_base = into.at, .iov_len = into.length};
+  struct msghdr message = {.msg_iov = &part,
+                           .msg_iovlen = 1,
+                           .msg_control = &control,
+                           .msg_controllen = sizeof control};
+  ssize_t bytes = recvmsg(fd, &message, flags | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  if (bytes < 0) return number(env, -errno);
+  napi_value all = NULL;
+  napi_create_array(env, &all);
+  napi_set_element(env, all, 0, number(env, bytes));
+  uint32_t count = 1;
+  for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c != NULL; c = CMSG_NXTHDR(&message, c)) {
+    if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
+    size_t fds = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (size_t i = 0; i < fds; i++) {
+      int one;
+      memcpy(&one, CMSG_DATA(c) + i * sizeof one, sizeof one);
+      napi_set_element(env, all, count++, number(env, one));
+    }
+  }
+  return all;
+}
+
+/* socketPair(domain, type): two connected sockets, close-on-exec and non-blocking, or -errno. */
+static napi_value socket_pair(napi_env env, napi_callback_info info) {
+  int domain;
+  int type;
+  int fds[2];
+  if (arguments(env, info, "ii", &domain, &type)) return NULL;
+  if (socketpair(domain, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) != 0) {
+    return number(env, -errno);
+  }
+  napi_value pair = NULL;
+  napi_create_array_with_length(env, 2, &pair);
+  napi_set_element(env, pair, 0, number(env, fds[0]));
+  napi_set_element(env, pair, 1, number(env, fds[1]));
+  return pair;
+}
+
+/* pidfdOpen(pid): a descriptor of a process. */
+static napi_value pidfd_open_process(napi_env env, napi_callback_info info) {
+  int pid;
+  if (arguments(env, info, "i", &pid)) return NULL;
+  return result_or_errno(env, syscall(SYS_pidfd_open, pid, 0));
+}
+
+/* pidfdGetfd(pidfd, fd): a copy of one of its descriptors. */
+static napi_value pidfd_getfd_copy(napi_env env, napi_callback_info info) {
+  int pidfd;
+  int fd;
+  if (arguments(env, info, "ii", &pidfd, &fd)) return NULL;
+  return result_or_errno(env, syscall(SYS_pidfd_getfd, pidfd, fd, 0));
+}
+
 /* getSocketOption(fd, level, name, into): bytes written; -ERANGE when `into` is too short. */
 static napi_value get_option(napi_env env, napi_callback_info info) {
   int fd;
@@ -138,6 +206,10 @@ void export_system(napi_env env, napi_value exports) {
   export_function(env, exports, "accept", accept_socket);
   export_function(env, exports, "receive", receive);
   export_function(env, exports, "send", send_message);
+  export_function(env, exports, "receiveWithFds", receive_with_fds);
+  export_function(env, exports, "socketPair", socket_pair);
+  export_function(env, exports, "pidfdOpen", pidfd_open_process);
+  export_function(env, exports, "pidfdGetfd", pidfd_getfd_copy);
   export_function(env, exports, "getSocketOption", get_option);
   export_function(env, exports, "setSocketOption", set_option);
 }

@@ -32,16 +32,36 @@ static inline void *core_at(uint32_t offset) { return &stack->w2c_memory.data[of
 static inline struct RegionHeader *core_header(void) { return core_at(HEADER_OFFSET); }
 
 /*
- * The region's lock. `client` is the slot that the owner is known by (0 exasockd). A caller that
- * can't get it spins for some microseconds, then sleeps; each time that it slept for long,
- * `abandon` (may be NULL) is asked. False if that said yes: the lock is not held.
+ * Who lives. A process that uses a client slot (0 is exasockd's) holds a record lock on the region
+ * file's byte of that number. The kernel takes it back when all threads of the process are gone,
+ * and says so to anybody in whichever pid namespace.
  */
-bool core_lock(uint32_t client, bool (*abandon)(void));
-bool core_try_lock(uint32_t client);
-void core_unlock(void);
 
-/* Takes the lock over from a dead owner. False if `dead_client` does not hold it. */
-bool core_take_over(uint32_t client, uint32_t dead_client);
+/* The region's file while this process has it open, else -1. Closing any copy ends the claim. */
+extern int core_memory;
+/* Claims a slot for this process. False: another one lives there. */
+bool core_claim(uint32_t slot);
+/* The pid of the process that lives there, as this one sees it; 0 nobody, or this process. */
+int core_claimant(uint32_t slot);
+
+/*
+ * What the lock word says while a slot's user holds the lock: the slot and how often it was given
+ * away, so that a dead user and the living one who got its slot are told apart.
+ */
+enum { OWNER_SLOT_BITS = 11 };
+static inline uint32_t core_owner(uint32_t slot) {
+  const struct Client *client = core_at(CLIENTS_OFFSET + slot * CLIENT_BYTES);
+  return (client->generation << OWNER_SLOT_BITS & 0x7fffffffu) | (slot + 1);
+}
+
+/*
+ * The region's lock. `owner` is what core_owner() said. A caller that can't get it spins for some
+ * microseconds, then sleeps; each time that it slept for long, `abandon` (may be NULL) is asked.
+ * False if that said yes: the lock is not held.
+ */
+bool core_lock(uint32_t owner, bool (*abandon)(void));
+bool core_try_lock(uint32_t owner);
+void core_unlock(void);
 
 /* How a process reaches the kernel's side of the region. */
 struct CoreWires {
@@ -56,7 +76,13 @@ struct CoreWires {
 };
 
 /* Releases the lock, then kicks and rings what the stack asked for meanwhile. Keeps errno. */
-void core_release(struct CoreWires *wires, uint32_t client);
+void core_release(struct CoreWires *wires, uint32_t owner);
+
+/*
+ * Repairs the region and frees the lock if a process that is gone holds it. Precondition: all
+ * queues of the region are mapped as it has them.
+ */
+bool core_bury(struct CoreWires *wires, uint32_t owner);
 
 /* Fills in the abstract address of a waiter's doorbell; returns its length. */
 struct sockaddr_un;

@@ -1,5 +1,6 @@
 /* The region's lock and what follows its release. */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -39,15 +40,34 @@ static void pause_cpu(void) {
 #endif
 }
 
-bool core_try_lock(uint32_t client) {
-  uint32_t *word = lock_word();
-  return __atomic_load_n(word, __ATOMIC_RELAXED) == 0 && cas(word, 0, client + 1);
+int core_memory = -1;
+
+static struct flock claim_of(uint32_t slot) {
+  return (struct flock){
+      .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)slot, .l_len = 1};
 }
 
-static bool lock_slowly(uint32_t client, bool (*abandon)(void)) {
+bool core_claim(uint32_t slot) {
+  struct flock claim = claim_of(slot);
+  return syscall(SYS_fcntl, core_memory, F_SETLK, &claim) == 0;
+}
+
+int core_claimant(uint32_t slot) {
+  struct flock claim = claim_of(slot);
+  if (syscall(SYS_fcntl, core_memory, F_GETLK, &claim) != 0 || claim.l_type == F_UNLCK) return 0;
+  /* A pid of another namespace reads as 0, or below. */
+  return claim.l_pid > 0 ? claim.l_pid : -1;
+}
+
+bool core_try_lock(uint32_t owner) {
+  uint32_t *word = lock_word();
+  return __atomic_load_n(word, __ATOMIC_RELAXED) == 0 && cas(word, 0, owner);
+}
+
+static bool lock_slowly(uint32_t owner, bool (*abandon)(void)) {
   uint32_t *word = lock_word();
   for (unsigned n = 0; n < SPINS; n++) {
-    if (core_try_lock(client)) return true;
+    if (core_try_lock(owner)) return true;
     pause_cpu();
   }
   const struct timespec limit = {0, SLEEP_NANOS};
@@ -55,7 +75,7 @@ static bool lock_slowly(uint32_t client, bool (*abandon)(void)) {
     uint32_t seen = __atomic_load_n(word, __ATOMIC_RELAXED);
     if (seen == 0) {
       /* Others may still sleep: keep the bit, so that our unlock wakes the next. */
-      if (cas(word, 0, (client + 1) | WAITERS)) return true;
+      if (cas(word, 0, owner | WAITERS)) return true;
       continue;
     }
     if (!(seen & WAITERS) && !cas(word, seen, seen | WAITERS)) continue;
@@ -64,10 +84,10 @@ static bool lock_slowly(uint32_t client, bool (*abandon)(void)) {
   }
 }
 
-bool core_lock(uint32_t client, bool (*abandon)(void)) {
-  if (__builtin_expect(cas(lock_word(), 0, client + 1), 1)) return true;
+bool core_lock(uint32_t owner, bool (*abandon)(void)) {
+  if (__builtin_expect(cas(lock_word(), 0, owner), 1)) return true;
   int saved = errno;
-  bool locked = lock_slowly(client, abandon);
+  bool locked = lock_slowly(owner, abandon);
   errno = saved;
   return locked;
 }
@@ -80,17 +100,6 @@ void core_unlock(void) {
     syscall(SYS_futex, word, FUTEX_WAKE, 1, NULL, NULL, 0);
     errno = saved;
   }
-}
-
-bool core_take_over(uint32_t client, uint32_t dead_client) {
-  uint32_t *word = lock_word();
-  uint32_t seen = __atomic_load_n(word, __ATOMIC_ACQUIRE);
-  while ((seen & ~WAITERS) == dead_client + 1) {
-    /* With the bit: whoever slept while the owner died is woken by our unlock. */
-    if (cas(word, seen, (client + 1) | WAITERS)) return true;
-    seen = __atomic_load_n(word, __ATOMIC_ACQUIRE);
-  }
-  return false;
 }
 
 unsigned core_bell_address(struct sockaddr_un *address, const char *stack_name, uint32_t waiter) {
@@ -162,7 +171,7 @@ static bool release_once(struct CoreWires *wires) {
   return more;
 }
 
-void core_release(struct CoreWires *wires, uint32_t client) {
+void core_release(struct CoreWires *wires, uint32_t owner) {
   const struct RegionHeader *header = core_header();
   uint64_t queues = header->kickQueues | header->rxKickQueues;
   if (queues == 0 && !wants_wakeups(header)) {
@@ -171,7 +180,30 @@ void core_release(struct CoreWires *wires, uint32_t client) {
   }
   int saved = errno;
   while (release_once(wires)) {
-    if (!core_lock(client, NULL)) break;
+    if (!core_lock(owner, NULL)) break;
   }
   errno = saved;
+}
+
+/* Whether the process that wrote this into the lock word is gone. */
+static bool is_dead(uint32_t word, uint32_t self) {
+  const uint32_t slot_mask = (1u << OWNER_SLOT_BITS) - 1;
+  if (word == 0 || word == self) return false;
+  /* A slot that is ours by now was given up by who is named here. */
+  return (word & slot_mask) == (self & slot_mask) || core_claimant((word & slot_mask) - 1) == 0;
+}
+
+bool core_bury(struct CoreWires *wires, uint32_t owner) {
+  uint32_t *word = lock_word();
+  uint32_t dead = __atomic_load_n(word, __ATOMIC_ACQUIRE) & ~WAITERS;
+  if (!is_dead(dead, owner)) return false;
+  for (;;) {
+    uint32_t seen = __atomic_load_n(word, __ATOMIC_ACQUIRE);
+    if ((seen & ~WAITERS) != dead) return false;
+    /* With the bit: whoever slept while the owner died is woken by our unlock. */
+    if (cas(word, seen, owner | WAITERS)) break;
+  }
+  w2c_stack_regionRecover(stack);
+  core_release(wires, owner);
+  return true;
 }

@@ -219,6 +219,8 @@ bool fd_make_private(int *variable) {
   *variable = fd;
   set(fd, FD_PRIVATE, variable);
   real.close(old);
+  /* The kernel took the close for the end of the claim. */
+  if (variable == &core_memory && process.owner != 0) core_claim(process.client);
   return true;
 }
 

@@ -1,6 +1,6 @@
 /*
- * The connection to exasockd: asking to join, mapping what it hands over, noticing that it died.
- * Joining is lazy: a program that opens no UDP socket never gets here.
+ * The connection to exasockd: asking to join, mapping what it hands over, going on without it, and
+ * with the next one. Joining is lazy: a program that opens no UDP socket never gets here.
  */
 #include "shim.h"
 
@@ -15,7 +15,7 @@
 
 #include "build-hash.h"
 
-enum { FDS_FIXED = 4, FDS_MAX = FDS_FIXED + (int)MAX_QUEUES, REPLY_BYTES = 512, REPLY_SECONDS = 5 };
+enum { FDS_FIXED = 6, FDS_MAX = FDS_FIXED + (int)MAX_QUEUES, REPLY_BYTES = 512, REPLY_SECONDS = 5 };
 
 /* What exasockd answered: descriptors in the order of the control protocol. */
 struct Reply {
@@ -39,7 +39,9 @@ static void close_fds(const struct Reply *reply) {
   }
 }
 
-static bool ask(int control, const char *request, struct Reply *reply) {
+enum Answer { GRANTED, REFUSED, UNHEARD };
+
+static enum Answer ask(int control, const char *request, struct Reply *reply) {
   union {
     struct cmsghdr header;
     char bytes[CMSG_SPACE(sizeof(int[FDS_MAX]))];
@@ -50,11 +52,11 @@ static bool ask(int control, const char *request, struct Reply *reply) {
                            .msg_control = &control_data,
                            .msg_controllen = sizeof control_data};
   memset(reply, 0, sizeof *reply);
-  if (real.send(control, request, strlen(request), MSG_NOSIGNAL) < 0) return false;
+  if (real.send(control, request, strlen(request), MSG_NOSIGNAL) < 0) return UNHEARD;
   ssize_t bytes;
   do bytes = real.recvmsg(control, &message, MSG_CMSG_CLOEXEC);
   while (bytes < 0 && errno == EINTR);
-  if (bytes <= 0) return false;
+  if (bytes <= 0) return UNHEARD;
   reply->text[bytes] = 0;
   for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c != NULL; c = CMSG_NXTHDR(&message, c)) {
     if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
@@ -65,7 +67,7 @@ static bool ask(int control, const char *request, struct Reply *reply) {
   int parsed = sscanf(reply->text, "ok %" SCNu32 " %" SCNu64 " %u %" SCNx64, &reply->client,
                       &reply->regionBytes, &announced, &reply->queues);
   unsigned queues = (unsigned)__builtin_popcountll(reply->queues);
-  if (parsed == 4 && announced == reply->fdCount && announced >= queues) return true;
+  if (parsed == 4 && announced == reply->fdCount && announced >= queues) return GRANTED;
   if (!process.quiet) {
     char *end = strchr(reply->text, '\n');
     if (end != NULL) *end = 0;
@@ -73,7 +75,7 @@ static bool ask(int control, const char *request, struct Reply *reply) {
     say("not accelerated: %s", isError ? reply->text + 6 : "exasockd sent an unknown reply");
   }
   close_fds(reply);
-  return false;
+  return REFUSED;
 }
 
 /* A mapping keeps its AF_XDP socket alive, and the interface's queue taken: lets go of it. */
@@ -103,6 +105,12 @@ static void take_queues(struct Reply *reply) {
   process.wires.missing = 0;
 }
 
+static void keep_private(struct Reply *reply, unsigned which, int *variable) {
+  *variable = reply->fds[which];
+  reply->fds[which] = -1;
+  fd_make_private(variable);
+}
+
 static const char *take_region(struct Reply *reply) {
   struct stat status;
   if (reply->fdCount < FDS_FIXED || fstat(reply->fds[0], &status) != 0) return "no region came";
@@ -120,10 +128,14 @@ static const char *take_region(struct Reply *reply) {
   } else if (status.st_dev != regionDevice || status.st_ino != regionInode) {
     return "exasockd was restarted";
   }
+  /* From here on no other copy of the memory file's descriptor may be closed: see core_claim(). */
+  keep_private(reply, 0, &core_memory);
+  if (!core_claim(reply->client)) return "another program has its place";
   process.client = reply->client;
-  process.arrivalsProgram = reply->fds[3];
-  reply->fds[3] = -1;
-  fd_make_private(&process.arrivalsProgram);
+  process.owner = core_owner(process.client);
+  keep_private(reply, 3, &process.arrivalsProgram);
+  keep_private(reply, 4, &process.vault[0]);
+  keep_private(reply, 5, &process.vault[1]);
   /* An epoch seen before the sockets are taken: a change meanwhile makes us ask again. */
   process.queuesEpoch = core_header()->queueEpoch;
   take_queues(reply);
@@ -141,7 +153,7 @@ static bool is_trusted(int control) {
   return peer.uid == 0 || peer.uid == geteuid();
 }
 
-static int connect_to_daemon(void) {
+static int connect_to_daemon(const char *failed) {
   struct sockaddr_un name = {.sun_family = AF_UNIX};
   int length = snprintf(name.sun_path + 1, sizeof name.sun_path - 1, "exasock/%s",
                         process.stackName);
@@ -152,9 +164,9 @@ static int connect_to_daemon(void) {
   real.setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
   if (real.connect(fd, (struct sockaddr *)&name, bytes) == 0) {
     if (is_trusted(fd)) return fd;
-    if (!process.quiet) say("not accelerated: what listens as exasockd belongs to another user");
+    if (!process.quiet) say("%s: what listens as exasockd belongs to another user", failed);
   } else if (process.debug) {
-    say("not accelerated: no exasockd here (%s)", strerror(errno));
+    say("%s: no exasockd here (%s)", failed, strerror(errno));
   }
   real.close(fd);
   return -1;
@@ -162,13 +174,13 @@ static int connect_to_daemon(void) {
 
 static bool join(void) {
   process_init();
-  int control = connect_to_daemon();
+  int control = connect_to_daemon("not accelerated");
   if (control < 0) return false;
   char request[128];
   snprintf(request, sizeof request, "{\"type\":\"join\",\"build\":\"%s\",\"pid\":%d}",
            BUILD_HASH_TEXT, (int)getpid());
   struct Reply reply;
-  if (!ask(control, request, &reply)) {
+  if (ask(control, request, &reply) != GRANTED) {
     real.close(control);
     return false;
   }
@@ -205,16 +217,52 @@ bool process_join(void) {
 }
 
 /*
- * The region is nobody's now. The AF_XDP sockets go, so that another exasockd can have the queues.
- * A thread that is inside the stack sees empty rings from here on.
+ * exasockd ended the region. The AF_XDP sockets go, so that another exasockd can have the queues. A
+ * thread that is inside the stack sees empty rings from here on.
  */
-static void become_orphan(void) {
+static void become_orphan(const char *why) {
   process.orphaned = true;
+  fd_close_private(&process.vault[0]);
+  fd_close_private(&process.vault[1]);
   unmap_queues(0, MAX_QUEUES);
   for (uint32_t queue = 0; queue < MAX_QUEUES; queue++) {
     fd_close_private(&process.wires.xsk[queue]);
   }
-  if (process.debug) say("exasockd is gone: the kernel takes over");
+  if (process.debug) say("%s: the kernel takes over", why);
+}
+
+/*
+ * The connection ended. When exasockd was killed, nothing else is lost: the region and all that
+ * belongs to it is held by the programs, which go on, and by and by meet the next exasockd.
+ */
+static void lose_daemon(void) {
+  fd_close_private(&process.control);
+  if (core_header()->closed != 0) become_orphan("exasockd ended");
+  else if (process.debug) say("exasockd is gone: going on without");
+}
+
+/* Asks over the connection; if that is gone, makes a new one and says who this is. */
+static enum Answer ask_again(struct Reply *reply) {
+  if (process.control >= 0) {
+    enum Answer answer = ask(process.control, "{\"type\":\"queues\"}", reply);
+    if (answer != UNHEARD) return answer;
+    lose_daemon();
+  }
+  if (process.orphaned) return UNHEARD;
+  int control = connect_to_daemon("going on without exasockd");
+  if (control < 0) return UNHEARD;
+  char request[128];
+  snprintf(request, sizeof request, "{\"type\":\"rejoin\",\"build\":\"%s\",\"slot\":%u}",
+           BUILD_HASH_TEXT, process.client);
+  enum Answer answer = ask(control, request, reply);
+  if (answer != GRANTED) {
+    real.close(control);
+    return answer;
+  }
+  process.control = control;
+  fd_make_private(&process.control);
+  if (process.debug) say("met the next exasockd");
+  return GRANTED;
 }
 
 void process_refresh_queues(void) {
@@ -223,11 +271,12 @@ void process_refresh_queues(void) {
   uint32_t epoch = core_header()->queueEpoch;
   struct Reply reply;
   if (epoch != process.queuesEpoch && !process.orphaned) {
-    if (ask(process.control, "{\"type\":\"queues\"}", &reply)) {
+    enum Answer answer = ask_again(&reply);
+    if (answer == GRANTED) {
       take_queues(&reply);
       close_fds(&reply);
-    } else {
-      become_orphan();
+    } else if (answer == REFUSED) {
+      become_orphan("exasockd does not know this program");
     }
     process.queuesEpoch = epoch;
   }
@@ -237,16 +286,22 @@ void process_refresh_queues(void) {
 
 void process_check_daemon(void) {
   char byte;
-  if (!process.joined || process.stale || process.orphaned) return;
+  if (!process.joined || process.stale || process.orphaned || process.control < 0) return;
   int saved = errno;
   if (real.recv(process.control, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0) {
     hold();
     pthread_mutex_lock(&joining);
-    if (!process.orphaned) become_orphan();
+    if (!process.orphaned && process.control >= 0) lose_daemon();
     pthread_mutex_unlock(&joining);
     unhold();
   }
   errno = saved;
+}
+
+bool process_bury(void) {
+  /* Repairing takes all queues; those that it lacks are known to exasockd, which does it then. */
+  if (core_header()->queueEpoch != process.queuesEpoch) return false;
+  return core_bury(&process.wires, process.owner);
 }
 
 void process_join_after_fork(void) {

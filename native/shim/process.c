@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct Process process = {.control = -1, .arrivalsProgram = -1, .wires = {.bell = -1}};
+struct Process process = {
+    .control = -1, .arrivalsProgram = -1, .vault = {-1, -1}, .wires = {.bell = -1}};
 
 void process_before_fork(void) { fd_share_all(); }
 

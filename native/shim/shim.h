@@ -185,17 +185,22 @@ struct Process {
   char stackName[64];
   /* The region is mapped. */
   bool joined;
-  /* exasockd went away: what is queued is delivered, all else is the kernel's. */
+  /* exasockd ended the region: what is queued is delivered, all else is the kernel's. */
   bool orphaned;
   /* After fork: the mapping is there, but the region knows only the parent. */
   bool stale;
   uint32_t client;
+  /* What the lock word says while this process holds the lock. */
+  uint32_t owner;
   /* When it was looked last whether exasockd lives. */
   uint64_t watchedNanos;
   /* The header's queueEpoch when the queues' descriptors were fetched last. */
   uint32_t queuesEpoch;
+  /* The connection to exasockd; -1 while there is none to be had. */
   int control;
   int arrivalsProgram;
+  /* What keeps the region's parts alive without exasockd (src/daemon/vault.ts). */
+  int vault[2];
   struct CoreWires wires;
 };
 extern struct Process process;
@@ -213,6 +218,8 @@ void process_join_after_fork(void);
 void shim_resolve_all(void);
 /* Looks whether exasockd is still there. */
 void process_check_daemon(void);
+/* Frees the region's lock if a process that is gone holds it. */
+bool process_bury(void);
 /* The same now and then, for programs that look at their sockets without ever waiting. */
 #define DAEMON_WATCH_NANOS 1000000u
 static inline void process_watch(uint64_t now) {
@@ -220,7 +227,7 @@ static inline void process_watch(uint64_t now) {
   process.watchedNanos = now;
   process_check_daemon();
 }
-/* Joined, this process's own registration, and exasockd alive. */
+/* Joined, with this process's own registration. exasockd may be dead: the region lives on. */
 static inline bool process_usable(void) {
   return LIKELY(process.joined && !process.stale && !process.orphaned) ||
          (process.joined && process.stale && process_join());

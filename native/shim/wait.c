@@ -56,13 +56,15 @@ void stack_pump(uint64_t now) {
 
 static bool abandon(void) {
   process_check_daemon();
-  return process.orphaned;
+  if (process.orphaned) return true;
+  process_bury();
+  return false;
 }
 
 bool stack_lock(void) {
   hold();
   for (;;) {
-    if (!core_lock(process.client, abandon)) {
+    if (!core_lock(process.owner, abandon)) {
       unhold();
       return false;
     }
@@ -74,7 +76,7 @@ bool stack_lock(void) {
 
 bool stack_trylock(void) {
   hold();
-  if (core_try_lock(process.client)) {
+  if (core_try_lock(process.owner)) {
     if (LIKELY(core_header()->queueEpoch == process.queuesEpoch)) return true;
     core_unlock();
     process_refresh_queues();
@@ -84,7 +86,7 @@ bool stack_trylock(void) {
 }
 
 void stack_unlock(void) {
-  core_release(&process.wires, process.client);
+  core_release(&process.wires, process.owner);
   unhold();
 }
 
@@ -159,7 +161,9 @@ static bool become_waiter(void) {
 static nfds_t arm(struct Waiting *waiting, uint64_t *until) {
   struct pollfd *more = &waiting->fds[waiting->count];
   if (!stack_lock()) return 0;
+  /* Without exasockd nobody notices a leader that dies: then every sleeper is one. */
   bool leads = w2c_stack_waiterArm(stack, self.waiter, waiting->interest, waiting->set) != 0;
+  leads = leads || process.control < 0;
   self.armed = true;
   stack_unlock();
   nfds_t count = 0;
@@ -215,6 +219,13 @@ static int sleep_once(struct Waiting *waiting, bool *interrupted) {
   return 0;
 }
 
+/* A thread that spins never waits for the lock: it looks itself whether the owner lives. */
+static void bury_owner(void) {
+  hold();
+  process_bury();
+  unhold();
+}
+
 static int wait_loop(struct Waiting *waiting, unsigned interrupts, unsigned restarts) {
   uint64_t now = now_nanos();
   uint64_t spinUntil = process.wait == WAIT_SPIN    ? FOREVER
@@ -247,6 +258,8 @@ static int wait_loop(struct Waiting *waiting, unsigned interrupts, unsigned rest
       if (stack_trylock()) {
         w2c_stack_poll(stack, now, POLL_BUDGET);
         stack_unlock();
+      } else {
+        bury_owner();
       }
       process_check_daemon();
       pthread_testcancel();

@@ -1,15 +1,26 @@
 // One interface while the stack uses it: XDP program, AF_XDP sockets of all queues, slots in the
 // region. Set up and taken down as a whole.
 
-import { FILL_TARGET_FRAMES, InterfaceFlag, QueueState } from "../../build/gen/layout.ts";
+import {
+  FILL_TARGET_FRAMES,
+  InterfaceFlag,
+  INTERFACES_OFFSET,
+  InterfaceView,
+  QUEUES_OFFSET,
+  QueueState,
+  QueueView,
+} from "../../build/gen/layout.ts";
 import { macWordsOf } from "./address.ts";
 import { native, SystemError } from "./native.ts";
 import { IFF_RUNNING, IFF_UP, type Link } from "./netlink/route.ts";
 import type { Region } from "./region.ts";
+import type { Deposit } from "./vault.ts";
 import { type DriverMode, XdpProgram } from "./xdp-program.ts";
 import { type UmemArea, Xsk } from "./xsk.ts";
 
 const EINVAL = 22;
+
+type LeftInterface = Deposit["interfaces"][number];
 
 export class AcceleratedInterface {
   readonly slot: number;
@@ -52,7 +63,7 @@ export class AcceleratedInterface {
     const queues: Xsk[] = [];
     let program: XdpProgram | undefined;
     try {
-      program = new XdpProgram(link.ifindex, slot, region.steeringFd);
+      program = XdpProgram.attach(link.ifindex, slot, region.steeringFd);
       await openQueues(region, link, slot, program.mode, queues);
       const frames = fillTarget(region, queues.length + running);
       // One UMEM for all queues: what holds for the socket that registered it holds for them.
@@ -68,6 +79,53 @@ export class AcceleratedInterface {
       region.stack.interfaceRemove(slot);
       throw error;
     }
+  }
+
+  /**
+   * Takes over one that an exasockd which died left running, its descriptors in the vault's order.
+   * Undefined, and the descriptors closed, if it was only half set up or half taken down. Makes no
+   * calls of the stack: the lock may be the dead's.
+   */
+  static takeOver(
+    region: Region,
+    left: LeftInterface,
+    fds: readonly number[],
+  ): AcceleratedInterface | undefined {
+    const [linkFd = -1, programFd = -1, socketsFd = -1, ...sockets] = fds;
+    const at = INTERFACES_OFFSET + left.slot * InterfaceView.BYTES;
+    const isKnown = new InterfaceView(region.view, at).ifindex === left.ifindex;
+    const isRunning = left.queues.every(({ slot }) => {
+      const queue = new QueueView(region.view, QUEUES_OFFSET + slot * QueueView.BYTES);
+      return queue.state === QueueState.Running && queue.interfaceSlot === left.slot;
+    });
+    if (!isKnown || !isRunning) {
+      for (const fd of fds) native().close(fd);
+      return undefined;
+    }
+    const { ifindex, mode, nativeProblem, virtual } = left;
+    const queues = left.queues.map(({ slot, queueId }, index) => {
+      const place = { ifindex, queueId, slot };
+      const queue = new Xsk(region.memoryFd, place, undefined, sockets[index]);
+      native().coreSetQueue(slot, queue.fd);
+      return queue;
+    });
+    const program = new XdpProgram({ linkFd, programFd, socketsFd }, mode, nativeProblem);
+    const link = unseenLink(ifindex);
+    return new AcceleratedInterface(region, left.slot, program, queues, link, virtual);
+  }
+
+  /** What the vault is to hold of it. */
+  get left(): LeftInterface {
+    const { ifindex } = this.#link;
+    const queues = this.queues.map(({ place: { slot, queueId } }) => ({ slot, queueId }));
+    const { slot, mode, nativeProblem } = this;
+    return { ifindex, slot, mode, nativeProblem, virtual: this.#virtual, queues };
+  }
+
+  /** Its descriptors in the vault's order. */
+  get fds(): number[] {
+    const { linkFd, programFd, socketsFd } = this.#program.files;
+    return [linkFd, programFd, socketsFd, ...this.queues.map(({ fd }) => fd)];
   }
 
   get link(): Link {
@@ -102,6 +160,22 @@ export class AcceleratedInterface {
     for (const queue of this.queues) closeQueue(this.#region, queue);
     this.#region.stack.interfaceRemove(this.slot);
   }
+}
+
+/** Stands for what the kernel says of the interface until that is read, which then differs. */
+function unseenLink(ifindex: number): Link {
+  return {
+    ifindex,
+    name: "",
+    hardwareType: 0,
+    flags: 0,
+    mtu: 0,
+    mac: Buffer.alloc(6),
+    master: 0,
+    kind: "",
+    rxQueues: 0,
+    txQueues: 0,
+  };
 }
 
 function interfaceFlags(link: Link, virtual: boolean): number {

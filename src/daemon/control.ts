@@ -20,8 +20,11 @@ const ECONNABORTED = 103;
 
 const BACKLOG = 4096;
 const CONNECTIONS_MAX = 2048;
-/** Of processes that may only ask for the status: they must not use up what others need. */
-const STRANGERS_MAX = 64;
+/**
+ * Of processes that may not join: they must not use up what others need. Programs that gave up the
+ * right come back by the hundred when exasockd died and another one took over.
+ */
+const STRANGERS_MAX = 1024;
 /** Status replies are one packet, however many sockets there are. */
 const SEND_BUFFER_BYTES = 4 << 20;
 /** Pause after accept() failed for want of descriptors. */

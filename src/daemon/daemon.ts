@@ -1,6 +1,7 @@
 // exasockd as a whole: what it is made of, and how the parts hear of one another.
 
 import { availableParallelism } from "node:os";
+import { BUILD_HASH_TEXT } from "../../build/gen/build-hash.ts";
 import { MAX_FRAME_BYTES } from "../../build/gen/layout.ts";
 import { refusalNow } from "./authorisation.ts";
 import { Clients } from "./clients.ts";
@@ -26,10 +27,15 @@ import { parseRequest, type Request } from "./requests.ts";
 import { Sockets } from "./sockets.ts";
 import { readStatus } from "./status.ts";
 import { followTcpSettings } from "./tcp-settings.ts";
+import { type Legacy, Vault } from "./vault.ts";
 import { loadArrivals } from "./xdp-program.ts";
 
 const RLIMIT_MEMLOCK = 8;
 const RLIM_INFINITY = -1;
+
+/** Where the vault has the program that counts arrivals, and how many come before interfaces'. */
+const ARRIVALS_PROGRAM = 3;
+const FIXED_FDS = 4;
 
 const HOUSEKEEPING_MILLIS = 1000;
 /** Every so many rounds of housekeeping, interfaces that could not be used are tried again. */
@@ -71,6 +77,8 @@ export class Daemon {
   readonly #onStopped: () => void;
   readonly #startedMillis = performance.now();
   readonly #requests: NetlinkRequests;
+  readonly #vault: Vault;
+  readonly #arrivalsProgramFd: number;
   readonly #region: Region;
   readonly #mirror: Mirror;
   readonly #interfaces: Interfaces;
@@ -92,10 +100,11 @@ export class Daemon {
     this.#onStopped = onStopped;
     native().setLimit(RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
     this.#requests = new NetlinkRequests(NETLINK_ROUTE);
-    const pool = poolFor(options, this.#requests);
-    const { stack, regionBytes } = options;
-    this.#region = new Region({ stack, regionBytes, pool });
-    const arrivalsProgramFd = loadArrivals(this.#region.arrivalsFd);
+    const { stack } = options;
+    this.#vault = Vault.open(stack);
+    this.#region = this.#openRegion();
+    this.#arrivalsProgramFd =
+      this.#vault.legacy?.fds[ARRIVALS_PROGRAM] ?? loadArrivals(this.#region.arrivalsFd);
     this.#mirror = this.#createMirror();
     this.#interfaces = new Interfaces(this.#region, this.#mirror, options.interfaces, log, () =>
       this.#queuesChanged(),
@@ -112,15 +121,53 @@ export class Daemon {
     this.#sockets = new Sockets(this.#region, log, {
       locals: () => this.#mirror.locals(),
       onOrphans: () => this.#pump.check(),
+      programs: () => this.#clients.list().map(({ pid }) => pid),
     });
     this.#clients = new Clients(
       this.#region,
-      { arrivalsProgramFd, queues: () => this.#interfaces.queues() },
+      {
+        arrivalsProgramFd: this.#arrivalsProgramFd,
+        vaultFds: this.#vault.fds,
+        queues: () => this.#interfaces.queues(),
+      },
       log,
       () => this.#clientsChanged(),
     );
     this.#pump = new Pump(this.#region);
     this.#doorbell = new Doorbell(stack, () => this.#rung());
+  }
+
+  /** A fresh region, or that of an exasockd that died, whose programs go on. */
+  #openRegion(): Region {
+    const { stack, regionBytes } = this.#options;
+    const { legacy } = this.#vault;
+    if (legacy === undefined) {
+      const pool = poolFor(this.#options, this.#requests);
+      return Region.create({ stack, regionBytes, pool });
+    }
+    const [memoryFd = -1, steeringFd = -1, arrivalsFd = -1] = legacy.fds;
+    const files = { memoryFd, steeringFd, arrivalsFd };
+    return Region.takeOver(stack, legacy.deposit.regionBytes, files);
+  }
+
+  /** Goes on where the dead exasockd stopped. */
+  #takeOver({ deposit, fds, pid }: Legacy): void {
+    this.#interfaces.takeOver(deposit, fds.slice(FIXED_FDS));
+    if (native().coreBury() === 1) this.#log.warn("the lock's owner was dead: repaired");
+    this.#interfaces.dropHalfMade();
+    this.#clients.takeOver();
+    this.#pump.setQueues(this.#interfaces.queues().map((queue) => queue.fd));
+    const programs = this.#clients.size;
+    this.#log.warn({ programs, foundThrough: pid }, "took over from an exasockd that died");
+  }
+
+  /** Keeps for the next exasockd, should this one die, what is in use now. */
+  #deposit(): void {
+    if (this.#stopping) return;
+    const { memoryFd, steeringFd, arrivalsFd, bytes } = this.#region;
+    const deposit = { build: BUILD_HASH_TEXT, regionBytes: bytes, ...this.#interfaces.left };
+    const fixed = [memoryFd, steeringFd, arrivalsFd, this.#arrivalsProgramFd];
+    this.#vault.put(deposit, [...fixed, ...this.#interfaces.fds]);
   }
 
   #createMirror(): Mirror {
@@ -145,9 +192,16 @@ export class Daemon {
 
   /** Sets the interfaces up and starts to answer. */
   async start(): Promise<void> {
+    const { legacy } = this.#vault;
+    if (legacy) this.#takeOver(legacy);
+    else this.#deposit();
     followTcpSettings(this.#region);
+    const stale = legacy ? this.#region.addresses() : [];
     this.#mirror.resync();
+    // Counted once more by the mirror, if they are still this host's.
+    for (const { hi, lo } of stale) this.#region.stack.addressRemove(hi, lo);
     await this.#interfaces.reconcile();
+    if (legacy) this.#settle();
     const { frameBytes, frameCount } = this.#region.header;
     const names = [...this.#interfaces.active.values()].map((one) => one.link.name);
     this.#log.info(
@@ -162,6 +216,20 @@ export class Daemon {
     this.#housekeeping = setInterval(() => this.#keepHouse(), HOUSEKEEPING_MILLIS);
   }
 
+  /** After taking over, with the kernel's state known: what was missed, then the programs. */
+  #settle(): void {
+    this.#destinations.flush();
+    this.#sockets.takeOver();
+    this.#region.stack.daemonReady();
+    this.#wakeAll();
+    this.#clientsChanged();
+    this.#rung();
+  }
+
+  #wakeAll(): void {
+    for (const waiter of this.#region.sleepers()) this.#doorbell.ring(waiter);
+  }
+
   #reconcileInterfaces(): void {
     if (this.#stopping) return;
     this.#interfaces.reconcile().catch((error: unknown) => {
@@ -174,8 +242,9 @@ export class Daemon {
    * has of a closed AF_XDP socket keeps that queue busy.
    */
   #queuesChanged(): void {
+    this.#deposit();
     this.#pump.setQueues(this.#interfaces.queues().map(({ fd }) => fd));
-    for (const waiter of this.#region.sleepers()) this.#doorbell.ring(waiter);
+    this.#wakeAll();
   }
 
   #rung(): void {
@@ -204,6 +273,7 @@ export class Daemon {
     if (this.#rounds % RETRY_ROUNDS === 0) this.#interfaces.retryFailed();
     if (this.#rounds % SETTINGS_ROUNDS === 0) followTcpSettings(this.#region);
     this.#sockets.releasePorts();
+    this.#clients.dropDead();
     const idleMillis = performance.now() - this.#idleSinceMillis;
     const { idleSeconds } = this.#options;
     if (this.#clients.size > 0 || this.#pump.hasTimers) return;
@@ -220,7 +290,8 @@ export class Daemon {
       this.#log.debug({ pid, uid, refused }, "request refused");
       // What is no request may come from a program as well as from a person's tool: the first
       // understands only the plain form, and for the second both are errors.
-      const isJoin = typeof request !== "string" && ["join", "queues"].includes(request.type);
+      const isJoin =
+        typeof request !== "string" && ["join", "rejoin", "queues"].includes(request.type);
       if (isJoin) connection.send(`error ${refused}\n`);
       else connection.send(JSON.stringify({ ok: false, error: refused }));
       return;
@@ -232,6 +303,9 @@ export class Daemon {
     switch (request.type) {
       case "join":
         this.#clients.join(connection, request.build);
+        return;
+      case "rejoin":
+        this.#clients.rejoin(connection, request.build, request.slot);
         return;
       case "queues":
         this.#clients.sendQueues(connection);
@@ -278,6 +352,8 @@ export class Daemon {
     clearInterval(this.#housekeeping);
     // Nobody finishes them now, and their peers should not wait for that.
     this.#region.stack.tcpResetAll(process.hrtime.bigint());
+    this.#region.stack.daemonLeave();
+    this.#vault.close();
     this.#pump.close();
     this.#mirror.close();
     await this.#interfaces.close();

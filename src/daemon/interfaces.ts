@@ -2,12 +2,17 @@
 
 import { readFileSync, readlinkSync } from "node:fs";
 import { basename } from "node:path";
+import { INTERFACES_OFFSET, InterfaceView, MAX_INTERFACES } from "../../build/gen/layout.ts";
 import { AcceleratedInterface } from "./accelerated-interface.ts";
 import { chooseInterface, isVirtual } from "./interface-choice.ts";
 import type { Logger } from "./log.ts";
 import type { Link } from "./netlink/route.ts";
 import { largestMtu } from "./options.ts";
 import type { Region } from "./region.ts";
+import type { Deposit } from "./vault.ts";
+
+/** Link, program and map of sockets. */
+const FDS_PER_INTERFACE = 3;
 
 /** The kernel's view, kept by the mirror. */
 export interface LinkSource {
@@ -58,6 +63,46 @@ export class Interfaces {
     this.#automatic = names.length === 0;
     this.#log = log;
     this.#onChange = onChange;
+  }
+
+  /**
+   * Takes over what a dead exasockd left in the vault; `reconcile` then brings it up to date. Makes
+   * no calls of the stack. Descriptors in the vault's order.
+   */
+  takeOver({ excluded, interfaces }: Deposit, fds: readonly number[]): void {
+    for (const name of excluded) this.#excluded.add(name);
+    let next = 0;
+    for (const left of interfaces) {
+      const own = fds.slice(next, next + FDS_PER_INTERFACE + left.queues.length);
+      next += own.length;
+      const one = AcceleratedInterface.takeOver(this.#region, left, own);
+      if (one) this.#active.set(left.ifindex, one);
+    }
+  }
+
+  /** Removes what the dead exasockd was setting up or taking down. After `takeOver`. */
+  dropHalfMade(): void {
+    const { stack, view, header } = this.#region;
+    const kept = new Set(this.queues().map(({ slot }) => slot));
+    for (let slot = 0; slot < header.queueHigh; slot++) {
+      if (!kept.has(slot)) stack.queueStop(slot);
+    }
+    const slots = new Set([...this.#active.values()].map((one) => one.slot));
+    for (let slot = 0; slot < MAX_INTERFACES; slot++) {
+      const one = new InterfaceView(view, INTERFACES_OFFSET + slot * InterfaceView.BYTES);
+      if (one.ifindex !== 0 && !slots.has(slot)) stack.interfaceRemove(slot);
+    }
+  }
+
+  /** For the vault. */
+  get left(): Pick<Deposit, "excluded" | "interfaces"> {
+    const interfaces = [...this.#active.values()].map((one) => one.left);
+    return { excluded: [...this.#excluded], interfaces };
+  }
+
+  /** Descriptors for the vault, in its order. */
+  get fds(): number[] {
+    return [...this.#active.values()].flatMap((one) => one.fds);
   }
 
   /** Those in use, by kernel index. */

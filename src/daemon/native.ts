@@ -26,6 +26,11 @@ export interface Native {
   accept(fd: number): number;
   receive(fd: number, into: Uint8Array, flags: number): number;
   send(fd: number, data: Uint8Array, fds: number[], address: Uint8Array | null): number;
+  /** One message: its length, then the descriptors that came along. */
+  receiveWithFds(fd: number, into: Uint8Array, flags: number): [number, ...number[]] | number;
+  socketPair(domain: number, type: number): [number, number] | number;
+  pidfdOpen(pid: number): number;
+  pidfdGetfd(pidfd: number, fd: number): number;
   getSocketOption(fd: number, level: number, name: number, into: Uint8Array): number;
   setSocketOption(fd: number, level: number, name: number, value: Uint8Array): number;
   setLimit(resource: number, soft: number, hard: number): number;
@@ -60,10 +65,12 @@ export interface Native {
   coreMapRing(queue: number, ring: number, fd: number): number;
   /** The AF_XDP socket of a queue, for kicks; -1 for none. */
   coreSetQueue(slot: number, fd: number): number;
-  /** The control connection of a client; 0 for none. */
-  coreSetClient(slot: number, fd: number): number;
-  /** Repairs the region if this client, which is gone, holds the lock: 1 if so. */
-  coreRecover(slot: number): number;
+  /** From now on this process is exasockd; -EBUSY while another one lives in the region. */
+  coreClaim(): number;
+  /** Pid of the process that uses a client slot; 0 nobody, -1 one that has no pid here. */
+  coreClaimant(slot: number): number;
+  /** Repairs the region if a process that is gone holds the lock: 1 if so. */
+  coreBury(): number;
   stack: StackCalls;
 }
 

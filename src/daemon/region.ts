@@ -3,11 +3,16 @@
 import { randomBytes } from "node:crypto";
 import { BUILD_HASH, BUILD_HASH_TEXT } from "../../build/gen/build-hash.ts";
 import {
+  ADDRESS_BYTES,
+  ADDRESSES_OFFSET,
   ARRIVAL_COUNTERS,
   ARRIVALS_BYTES,
   ARRIVALS_OFFSET,
   HEADER_OFFSET,
+  HostAddressView,
+  MAX_ADDRESSES,
   MAX_WAITERS,
+  REGION_MAGIC,
   RegionHeaderView,
   STEERING_BUCKET_KEYS,
   STEERING_BYTES,
@@ -32,6 +37,18 @@ export interface RegionOptions {
   readonly pool: PoolSize;
 }
 
+/** Descriptors of a region's memory and of the tables that lie over parts of it. */
+export interface RegionFiles {
+  readonly memoryFd: number;
+  readonly steeringFd: number;
+  readonly arrivalsFd: number;
+}
+
+function checkBuild(): void {
+  if (native().coreBuild() === BUILD_HASH_TEXT) return;
+  throw new Error('the addon and this program are of different builds: run "npm run build"');
+}
+
 /** Owns the memory file and the two maps. One per process: the native core has one region. */
 export class Region {
   readonly memoryFd: number;
@@ -42,37 +59,67 @@ export class Region {
   readonly header: RegionHeaderView;
   readonly stack: StackCalls;
 
-  constructor(options: RegionOptions) {
-    const { regionBytes, pool } = options;
-    if (native().coreBuild() !== BUILD_HASH_TEXT) {
-      throw new Error('the addon and this program are of different builds: run "npm run build"');
-    }
-    this.bytes = regionBytes;
+  private constructor(stackName: string, bytes: number, files: RegionFiles) {
+    this.bytes = bytes;
     this.stack = native().stack;
-    this.memoryFd = check(native().memfdCreate("exasock-region", regionBytes), "memfd_create");
+    this.memoryFd = files.memoryFd;
+    this.steeringFd = files.steeringFd;
+    this.arrivalsFd = files.arrivalsFd;
     const buffer = checkValue(
-      native().coreMap(this.memoryFd, BigInt(regionBytes), options.stack),
+      native().coreMap(this.memoryFd, BigInt(bytes), stackName),
       "mapping the region",
     );
     this.view = new DataView(buffer);
     this.header = new RegionHeaderView(this.view, HEADER_OFFSET);
+  }
+
+  /** Makes a fresh one. */
+  static create(options: RegionOptions): Region {
+    const { regionBytes, pool } = options;
+    checkBuild();
+    const memoryFd = check(native().memfdCreate("exasock-region", regionBytes), "memfd_create");
+    const bucketBytes = STEERING_BUCKET_KEYS * 8;
+    const steeringFd = check(
+      native().bpfMapCreate("steering", bucketBytes, STEERING_BYTES / bucketBytes),
+      "BPF map",
+    );
+    const arrivalsFd = check(native().bpfMapCreate("arrivals", 8, ARRIVAL_COUNTERS), "BPF map");
+    const region = new Region(options.stack, regionBytes, { memoryFd, steeringFd, arrivalsFd });
+    region.#format(pool);
+    region.#mapTables();
+    check(native().coreClaim(), "claiming the region");
+    return region;
+  }
+
+  /**
+   * Takes the place of an exasockd that died. The lock may still be the dead's: `bury` comes when
+   * the queues' rings are mapped, and until then nothing that needs the lock.
+   */
+  static takeOver(stackName: string, regionBytes: number, files: RegionFiles): Region {
+    checkBuild();
+    const region = new Region(stackName, regionBytes, files);
+    const { magic, buildHash } = region.header;
+    if (magic !== REGION_MAGIC || buildHash !== BUILD_HASH) throw new Error("that is no region");
+    region.#mapTables();
+    check(native().coreClaim(), "claiming the region");
+    return region;
+  }
+
+  #format(pool: PoolSize): void {
     const needed = this.stack.regionBytes(pool.frameBytes, pool.frameCount);
-    if (needed > BigInt(regionBytes)) {
+    if (needed > BigInt(this.bytes)) {
       const mebibytes = Math.ceil(Number(needed) / (1 << 20));
       throw new Error(`--region-bytes is too small: this frame pool needs ${mebibytes}M`);
     }
-    const size = BigInt(regionBytes);
     const { frameBytes, frameCount } = pool;
+    const size = BigInt(this.bytes);
     const formatted = this.stack.regionFormat(size, frameBytes, frameCount, BUILD_HASH);
     check(formatted, "formatting the region");
     const secret = randomBytes(16);
     this.stack.regionSeed(secret.readBigUInt64LE(0), secret.readBigUInt64LE(8));
-    const bucketBytes = STEERING_BUCKET_KEYS * 8;
-    this.steeringFd = check(
-      native().bpfMapCreate("steering", bucketBytes, STEERING_BYTES / bucketBytes),
-      "BPF map",
-    );
-    this.arrivalsFd = check(native().bpfMapCreate("arrivals", 8, ARRIVAL_COUNTERS), "BPF map");
+  }
+
+  #mapTables(): void {
     this.#mapOver(this.steeringFd, STEERING_OFFSET, STEERING_BYTES);
     this.#mapOver(this.arrivalsFd, ARRIVALS_OFFSET, ARRIVALS_BYTES);
   }
@@ -108,6 +155,17 @@ export class Region {
       const waiter = new WaiterView(this.view, WAITERS_OFFSET + slot * WaiterView.BYTES);
       if (waiter.state === WaiterState.Sleeping) yield slot;
     }
+  }
+
+  /** The host's addresses that the stack knows, each as often as it was added. */
+  addresses(): { hi: bigint; lo: bigint }[] {
+    const all: { hi: bigint; lo: bigint }[] = [];
+    for (let slot = 0; slot < MAX_ADDRESSES; slot++) {
+      const at = ADDRESSES_OFFSET + slot * ADDRESS_BYTES;
+      const { hi, lo, references } = new HostAddressView(this.view, at);
+      for (let count = 0; count < references; count++) all.push({ hi, lo });
+    }
+    return all;
   }
 
   /** Waiters that sleep on the AF_XDP sockets themselves. */

@@ -18,6 +18,12 @@ const requestSchema = z.discriminatedUnion("type", [
     build: z.string().regex(/^[0-9a-f]{16}$/),
     pid: z.int().positive(),
   }),
+  /** A program that joined under an exasockd which died comes to the one that took over. */
+  z.strictObject({
+    type: z.literal("rejoin"),
+    build: z.string().regex(/^[0-9a-f]{16}$/),
+    slot: z.int().positive(),
+  }),
   /** The AF_XDP sockets again, after a change. Only after `join`. */
   z.strictObject({ type: z.literal("queues") }),
   z.strictObject({ type: z.literal("status") }),

@@ -3,7 +3,9 @@
 // without its program, as long as it takes to deliver what close(2) promised.
 
 import { MAX_SOCKETS, SOCKETS_OFFSET, SocketState, SocketView } from "../../build/gen/layout.ts";
+import { ipv4BytesOf } from "./address.ts";
 import { HeldPorts } from "./held-ports.ts";
+import { livingSockets } from "./living-sockets.ts";
 import type { Logger } from "./log.ts";
 import {
   DESTROY_GROUPS,
@@ -21,6 +23,11 @@ import { SharedPorts, SharedPortsTold } from "./shared-ports.ts";
 
 /** Sockets that end by the thousand are handled so often. */
 const PAUSE_MILLIS = 5;
+
+/** Network-order port as loaded little-endian. */
+export function portOf(portNet: number): number {
+  return ((portNet & 0xff) << 8) | (portNet >> 8);
+}
 
 /** A socket of the region, as seen without the lock. */
 export interface RegionSocket {
@@ -42,6 +49,8 @@ export interface SocketSources {
   locals(): Iterable<Buffer>;
   /** Connections may have been left to be finished. */
   onOrphans(): void;
+  /** Pids of the programs, where known. */
+  programs(): number[];
 }
 
 export class Sockets {
@@ -52,12 +61,16 @@ export class Sockets {
   readonly #ports: HeldPorts;
   readonly #shared = new SharedPortsTold();
   readonly #locals: () => Iterable<Buffer>;
+  readonly #sources: SocketSources;
+  /** The same of connections, whose twins are in no list. */
+  #lostConnections = new Set<bigint>();
   /** Cookies that the previous dump did not show although the region had them bound. */
   #suspects = new Set<bigint>();
 
   constructor(region: Region, log: Logger, sources: SocketSources) {
     this.#region = region;
     this.#log = log;
+    this.#sources = sources;
     this.#locals = () => sources.locals();
     this.#ports = new HeldPorts(region, this.#locals);
     const handlers = {
@@ -68,7 +81,11 @@ export class Sockets {
         }
         sources.onOrphans();
       },
-      onLost: () => this.reconcile(),
+      onLost: () => {
+        this.#log.warn("notifications of destroyed sockets were lost: looking for all");
+        this.reconcile();
+        this.#reconcileConnections();
+      },
     };
     const groups = DESTROY_GROUPS;
     this.#events = new NetlinkEvents(NETLINK_SOCK_DIAG, groups, handlers, PAUSE_MILLIS);
@@ -87,10 +104,10 @@ export class Sockets {
   /**
    * Compares with the kernel's lists. These show bound UDP sockets and TCP sockets that listen, so
    * only those are judged, and only if they were missing twice: a socket may be bound between the
-   * two looks. The kernel socket of an accepted connection is in no list at all: that it is gone is
-   * known by the notification alone.
+   * two looks. The kernel socket of an accepted connection is in no list at all.
    */
   reconcile(): void {
+    if (this.#lostConnections.size > 0) this.#reconcileConnections();
     const bound: bigint[] = [];
     const shared = new SharedPorts();
     for (const { view } of regionSockets(this.#region)) {
@@ -125,6 +142,46 @@ export class Sockets {
       this.#region.stack.socketForget(cookie);
     }
     this.#suspects = missing;
+  }
+
+  /**
+   * Ends connections whose twin no process holds. Looking twice leaves out those that were on their
+   * way to another process.
+   */
+  #reconcileConnections(): void {
+    const wanted = new Set<bigint>();
+    for (const { view } of regionSockets(this.#region)) {
+      const { state, protocol, cookie } = view;
+      const isConnection = state === SocketState.Connected && protocol === IPPROTO_TCP;
+      if (isConnection && cookie !== 0n) wanted.add(cookie);
+    }
+    const living = livingSockets(wanted, this.#sources.programs());
+    const missing = new Set([...wanted].filter((cookie) => living?.has(cookie) === false));
+    for (const cookie of missing) {
+      if (!this.#lostConnections.has(cookie)) continue;
+      missing.delete(cookie);
+      this.#log.debug({ cookie: cookie.toString() }, "connection without a kernel twin ended");
+      this.#region.stack.socketForget(cookie);
+    }
+    this.#lostConnections = missing;
+    this.#sources.onOrphans();
+  }
+
+  /**
+   * After an exasockd that died: what ended meanwhile, and ports that it held. The programs that
+   * still live were found before.
+   */
+  takeOver(): void {
+    for (const { view } of regionSockets(this.#region)) {
+      const { cookie, protocol, state, localLo: lo, localHi: hi } = view;
+      if (protocol !== IPPROTO_TCP || state !== SocketState.Connected || cookie !== 0n) continue;
+      const address = ipv4BytesOf({ hi, lo });
+      if (address) this.#ports.hold(address, portOf(view.localPortNet));
+    }
+    for (let looks = 0; looks < 2; looks++) {
+      this.reconcile();
+      this.#reconcileConnections();
+    }
   }
 
   close(): void {

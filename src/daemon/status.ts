@@ -20,7 +20,7 @@ import type { Client } from "./clients.ts";
 import { IPPROTO_TCP } from "./netlink/sock-diag.ts";
 import { IFF_RUNNING, IFF_UP } from "./netlink/route.ts";
 import type { Region } from "./region.ts";
-import { regionSockets } from "./sockets.ts";
+import { portOf, regionSockets } from "./sockets.ts";
 import type { Xsk, XskStatistics } from "./xsk.ts";
 
 /** More sockets than this are counted, not listed: the reply is one packet. */
@@ -182,11 +182,6 @@ function interfaceStatus(region: Region, one: AcceleratedInterface): InterfaceSt
       rxDrops: Number(new InterfaceView(region.view, at).rxDrops),
     },
   };
-}
-
-/** Network-order port as loaded little-endian. */
-function portOf(portNet: number): number {
-  return ((portNet & 0xff) << 8) | (portNet >> 8);
 }
 
 function socketStatuses(region: Region, clients: readonly Client[]): [SocketStatus[], number] {

@@ -19,48 +19,61 @@ function checkLoad(result: [number, number] | number, what: string): [number, nu
   return checkValue(result, message ? `${what} (${message})` : what);
 }
 
-/** Attached by a link: it goes away with the descriptor, however the process ends. */
+/** The descriptors of an attached program; in the vault in this order. */
+export interface XdpFiles {
+  readonly linkFd: number;
+  readonly programFd: number;
+  readonly socketsFd: number;
+}
+
+/** Attached by a link: it goes away with the link's last descriptor, however processes end. */
 export class XdpProgram {
   readonly mode: DriverMode;
   /** Why the mode is not native; empty when it is. */
   readonly nativeProblem: string;
-  readonly #programFd: number;
-  readonly #socketsFd: number;
-  readonly #linkFd: number;
+  readonly files: XdpFiles;
   #open = true;
 
-  constructor(ifindex: number, interfaceSlot: number, steeringFd: number) {
+  /** One that is attached already. */
+  constructor(files: XdpFiles, mode: DriverMode, nativeProblem: string) {
+    this.files = files;
+    this.mode = mode;
+    this.nativeProblem = nativeProblem;
+  }
+
+  static attach(ifindex: number, interfaceSlot: number, steeringFd: number): XdpProgram {
     const slot = Buffer.alloc(4);
     slot.writeUInt32LE(interfaceSlot);
     const path = join(BUILD_FOLDER, "steer.bpf.o");
     const loaded = native().bpfLoad(path, slot, "steering", steeringFd, "xsks");
-    [this.#programFd, this.#socketsFd] = checkLoad(loaded, "loading steer.bpf.o");
-    let link = native().bpfLinkXdp(this.#programFd, ifindex, 0);
-    this.mode = link < 0 ? "generic" : "native";
-    this.nativeProblem = link < 0 ? new SystemError("native XDP", -link).message : "";
-    if (link < 0) link = native().bpfLinkXdp(this.#programFd, ifindex, 1);
-    if (link < 0) {
-      native().close(this.#programFd);
-      native().close(this.#socketsFd);
-      throw new SystemError("attaching the XDP program", -link);
+    const [programFd, socketsFd] = checkLoad(loaded, "loading steer.bpf.o");
+    let linkFd = native().bpfLinkXdp(programFd, ifindex, 0);
+    const mode = linkFd < 0 ? "generic" : "native";
+    const problem = linkFd < 0 ? new SystemError("native XDP", -linkFd).message : "";
+    if (linkFd < 0) linkFd = native().bpfLinkXdp(programFd, ifindex, 1);
+    if (linkFd < 0) {
+      native().close(programFd);
+      native().close(socketsFd);
+      throw new SystemError("attaching the XDP program", -linkFd);
     }
-    this.#linkFd = link;
+    return new XdpProgram({ linkFd, programFd, socketsFd }, mode, problem);
   }
 
   /** Packets of this receive queue may go to the socket from now on. */
   setSocket(queueId: number, fd: number): void {
-    check(native().bpfMapSet(this.#socketsFd, queueId, fd), "XSKMAP");
+    check(native().bpfMapSet(this.files.socketsFd, queueId, fd), "XSKMAP");
   }
 
   /** Packets of this queue go to the kernel again. */
   clearSocket(queueId: number): void {
-    native().bpfMapDelete(this.#socketsFd, queueId);
+    native().bpfMapDelete(this.files.socketsFd, queueId);
   }
 
   /** Detaches. */
   close(): void {
     if (!this.#open) return;
     this.#open = false;
-    for (const fd of [this.#linkFd, this.#programFd, this.#socketsFd]) native().close(fd);
+    const { linkFd, programFd, socketsFd } = this.files;
+    for (const fd of [linkFd, programFd, socketsFd]) native().close(fd);
   }
 }

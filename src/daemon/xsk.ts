@@ -148,18 +148,17 @@ export class Xsk {
   #open = true;
   #hasMetadata = false;
 
-  /** Makes the socket and its rings; registers the UMEM unless another socket shares its own. */
-  constructor(regionFd: number, place: QueuePlace, umem: UmemArea | undefined) {
+  /**
+   * Makes the socket and its rings, or takes one that is in use; registers the UMEM unless another
+   * socket shares its own.
+   */
+  constructor(regionFd: number, place: QueuePlace, umem: UmemArea | undefined, used?: number) {
     this.#regionFd = regionFd;
     this.place = place;
-    this.fd = check(native().socket(AF_XDP, SOCK_RAW, 0), "AF_XDP socket");
+    this.fd = used ?? check(native().socket(AF_XDP, SOCK_RAW, 0), "AF_XDP socket");
     try {
       if (umem) this.#registerUmem(umem);
-      for (const { option, entries } of RINGS) {
-        const count = Buffer.alloc(4);
-        count.writeUInt32LE(entries);
-        setOption(this.fd, option, count, "AF_XDP ring");
-      }
+      if (used === undefined) this.#makeRings();
       const bytes = Buffer.alloc(128);
       check(native().getSocketOption(this.fd, SOL_XDP, XDP_MMAP_OFFSETS, bytes), "ring offsets");
       this.offsets = decodeRingOffsets(bytes);
@@ -167,6 +166,14 @@ export class Xsk {
     } catch (error) {
       this.close();
       throw error;
+    }
+  }
+
+  #makeRings(): void {
+    for (const { option, entries } of RINGS) {
+      const count = Buffer.alloc(4);
+      count.writeUInt32LE(entries);
+      setOption(this.fd, option, count, "AF_XDP ring");
     }
   }
 

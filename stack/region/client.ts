@@ -9,7 +9,8 @@ import { removeClientWaiters } from "../wait/waiter";
 export class Client {
   /** Process id as exasockd sees it; 0 marks a free slot. */
   pid: u32;
-  reserved: u32;
+  /** How often the slot was given away: part of what its user writes into the lock word. */
+  generation: u32;
 
   static at(slot: u32): Client {
     return changetype<Client>(<usize>(CLIENTS_OFFSET + slot * CLIENT_BYTES));
@@ -21,10 +22,16 @@ export function addClient(pid: u32): u32 {
   for (let slot: u32 = 1; slot < MAX_CLIENTS; slot++) {
     const client = Client.at(slot);
     if (client.pid != 0) continue;
+    client.generation += 1;
     client.pid = pid;
     return slot;
   }
   return 0;
+}
+
+/** exasockd has slot 0: one after the other. */
+export function addDaemon(): void {
+  Client.at(0).generation += 1;
 }
 
 export function removeClient(slot: u32): void {

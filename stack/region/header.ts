@@ -148,6 +148,9 @@ export class RegionHeader {
   /** Challenge ACKs sent in the second that began at challengeNanos (RFC 5961 7). */
   challengeCount: u32;
   challengeNanos: u64;
+  /** 1 once exasockd ended on purpose: programs go on by the kernel. Read without the lock. */
+  closed: u32;
+  reserved8: u32;
 
   rxFrames: u64;
   rxDropDescriptor: u64;

@@ -45,7 +45,7 @@ function cookieOf(fd: number): bigint {
   return value.readBigUInt64LE(0);
 }
 
-const region = new Region({
+const region = Region.create({
   stack: "probe",
   regionBytes: 128 << 20,
   pool: { frameBytes: 2048, frameCount: 8192 },

@@ -92,7 +92,7 @@ describe("exasockd", { skip: skipWithoutRoot }, () => {
     const joined = /^ok (\d+) (\d+) (\d+) ([0-9a-f]+)$/.exec(lines[0] ?? "");
     assert.ok(joined, lines[0]);
     const queues = BigInt(`0x${joined[4]}`).toString(2).replaceAll("0", "").length;
-    assert.equal(Number(joined[3]), 4 + queues);
+    assert.equal(Number(joined[3]), 6 + queues);
     assert.equal(lines[1], `ok ${joined[1]} ${joined[2]} ${queues} ${joined[4]}`);
     assert.equal((await status(host)).programs[0]?.pid, client.pid);
     client.kill("SIGKILL");

@@ -1,4 +1,4 @@
-// TCP when exasockd or a program dies; docs/failures.md says what must happen.
+// TCP when exasockd is stopped, or a program dies; docs/failures.md says what must happen.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -9,7 +9,7 @@ import { status } from "../support/exasock.ts";
 import { skipWithoutRoot } from "../support/privilege.ts";
 import { assertFramesConserved } from "../support/proof.ts";
 import { epollControl, epollCreate, epollWait, poll } from "../support/readiness.ts";
-import { callsOn, killDaemon } from "../support/outage.ts";
+import { callsOn, stopDaemon } from "../support/outage.ts";
 import { accept, listening } from "../support/tcp.ts";
 
 const options = { skip: skipWithoutRoot };
@@ -30,13 +30,13 @@ async function connection(network: Network, launcher: readonly string[] = []) {
 
 for (const mode of WAIT_MODES) {
   test(
-    `a receive blocked by --wait=${mode} is reset when exasockd is killed`,
+    `a receive blocked by --wait=${mode} is reset when exasockd is stopped`,
     options,
     async () => {
       await using network = await Network.create();
       const { left, subject, a } = await connection(network, [`--wait=${mode}`]);
       const waiting = subject.inThread.expecting("ECONNRESET").recv(a);
-      await killDaemon(left);
+      await stopDaemon(left);
       await waiting;
       assert.equal((await subject.recv(a)).result, 0);
       await subject.expecting("EPIPE").send(a, "too late", "MSG_NOSIGNAL");
@@ -50,7 +50,7 @@ for (const mode of WAIT_MODES) {
     const peer = await callsOn(right, null);
     const { fd, at } = await listening(subject, ANY_ADDRESS);
     const waiting = accept(subject.inThread, fd);
-    await killDaemon(left);
+    await stopDaemon(left);
     const client = await peer.socket("SOCK_STREAM");
     await peer.connect(client, { address: left.address, port: at.port });
     await peer.send(client, "by the kernel");
@@ -70,7 +70,7 @@ test("poll and epoll tell of connections that exasockd took with it", options, a
     poll(subject.inThread, [[a, "POLLIN"]], PATIENCE_MILLIS),
     epollWait(subject.inThread, epoll, PATIENCE_MILLIS),
   ];
-  await killDaemon(left);
+  await stopDaemon(left);
   for (const wait of waits) assert.equal((await wait).result, 1);
 });
 
@@ -78,7 +78,7 @@ test("a program that never waits hears of it, too", options, async () => {
   await using network = await Network.create();
   const { left, subject, a } = await connection(network);
   const { fd } = await listening(subject, ANY_ADDRESS);
-  await killDaemon(left);
+  await stopDaemon(left);
   let error = "EAGAIN";
   await until("the reset to be told", async () => {
     if (error === "EAGAIN") error = (await subject.untold.recv(a, 10, "MSG_DONTWAIT")).error;
@@ -91,7 +91,7 @@ test("a program that never waits hears of it, too", options, async () => {
 test("connections made afterwards are the kernel's", options, async () => {
   await using network = await Network.create();
   const { left, subject, peer, listener } = await connection(network);
-  await killDaemon(left);
+  await stopDaemon(left);
   const fd = await subject.socket("SOCK_STREAM");
   await subject.connect(fd, listener.at);
   await subject.send(fd, "by the kernel");

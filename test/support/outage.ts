@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import type { Host } from "../../src/lab/network.ts";
 import { until } from "../../src/lab/program.ts";
 import { Calls } from "./calls.ts";
-import { compileCalls, startAccelerated, status } from "./exasock.ts";
+import { compileCalls, control, startAccelerated, status } from "./exasock.ts";
 import { Libc } from "./libc.ts";
 import { Transcript } from "./transcript.ts";
 
@@ -15,10 +15,17 @@ export async function daemonPid(host: Host): Promise<number> {
   return now.pid;
 }
 
-/** Resolves when the kernel has the interface back. */
+/** Resolves when it is gone; the programs go on. */
 export async function killDaemon(host: Host): Promise<void> {
   const pid = await daemonPid(host);
   process.kill(pid, "SIGKILL");
+  await until("exasockd to be gone", () => !host.pids().includes(pid));
+}
+
+/** Ends it on purpose. Resolves when the kernel has the interface back. */
+export async function stopDaemon(host: Host): Promise<void> {
+  const pid = await daemonPid(host);
+  await control(host, "stop");
   await until("exasockd to be gone", () => !host.pids().includes(pid));
   // The kernel takes the XDP program away a moment later; until then packets go to the stack.
   await until("the XDP program to be gone", async () => !(await hasXdp(host)));
