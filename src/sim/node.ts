@@ -120,10 +120,13 @@ export function createNode(setup: NodeOptions) {
     arrive,
     changeMtu: mtuChanger(host, route, mac),
     activity,
-    /** Starts a program; nobody waits for the end of a server. */
+    /**
+     * Starts a program; nobody waits for the end of a server. Returns a function that ends it where
+     * it is.
+     */
     spawn: (title: string, program: Program, isServer = false) => {
-      programs.add(title, program, isServer);
       clock.after(0, activity);
+      return programs.add(title, program, isServer);
     },
     ephemeralPort: ephemeralPorts(random),
     ...{ unfinished: programs.unfinished, stop: programs.stop },

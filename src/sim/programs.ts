@@ -98,13 +98,19 @@ export function createPrograms({ clock, fail, wake, takeNotified }: ProgramsSetu
   /** Lets every program go on that can; false when none could. */
   function resumeAll(): boolean {
     let hasRun = false;
-    for (const one of [...running]) if (resume(one)) hasRun = true;
+    // One may end another.
+    for (const one of [...running]) if (running.includes(one) && resume(one)) hasRun = true;
     return hasRun;
   }
 
   return {
-    add: (name: string, program: Program, isServer: boolean) => {
-      running.push({ name, program, isReady: undefined, needed: 0n, heard: 0n, isServer });
+    /** Returns a function that ends the program where it is. */
+    add: (name: string, program: Program, isServer: boolean): (() => void) => {
+      const one = { name, program, isReady: undefined, needed: 0n, heard: 0n, isServer };
+      running.push(one);
+      return () => {
+        running = running.filter((other) => other !== one);
+      };
     },
     resumeAll,
     /** Ends every program where it is. */

@@ -76,6 +76,7 @@ function play(world: World, scenario: Scenario): void {
     () => world.nodes.every((node) => node.unfinished().length === 0),
     limit,
     () => `not done: ${unfinished().slice(0, 5).join("; ")}`,
+    scenario.eventsMax,
   );
   checkConversations(world);
   scenario.check?.(world);
@@ -92,6 +93,7 @@ function play(world: World, scenario: Scenario): void {
       `sockets are left on ${left()
         .map((node) => node.name)
         .join(", ")}`,
+    scenario.eventsMax,
   );
   while (world.clock.step());
   for (const node of world.nodes) node.checker.checkEmpty(node.now());

@@ -99,11 +99,23 @@ export function* accepting(
   serve: (end: End) => Program,
   options: ServerOptions = {},
 ): Program {
-  const { backlog = 128, address = "0.0.0.0", strangers = false, pause = () => 0 } = options;
+  const { backlog = 128, address = "0.0.0.0" } = options;
   const listener = node.sockets.create();
   const result = node.sockets.listen(listener, { address, port }, backlog);
   if (result !== 0) node.fail(`listen: ${result}`);
   node.listeners.push(listener);
+  const start = (end: End) => node.spawn(`server of ${end.conversation.client.port}`, serve(end));
+  yield* acceptEach(node, listener, port, start, options);
+}
+
+/** Accepts for ever, and hands every connection over. */
+export function* acceptEach(
+  node: Node,
+  listener: number,
+  port: number,
+  handOver: (end: End) => void,
+  { strangers = false, pause = () => 0 }: ServerOptions = {},
+): Program {
   for (;;) {
     const nanos = pause();
     if (nanos > 0) yield nanos;
@@ -122,6 +134,6 @@ export function* accepting(
       continue;
     }
     found.isAccepted = true;
-    node.spawn(`server of ${remote.port}`, serve(new End(node, index, found, false)));
+    handOver(new End(node, index, found, false));
   }
 }

@@ -147,14 +147,22 @@ export function createWorld({ module, seed, scenario, checkEvery = 16 }: WorldOp
   };
 }
 
-/** A function that lets time pass until `isOver`; a failure if that takes more than `limitNanos`. */
+/**
+ * A function that lets time pass until `isOver`; a failure if that takes more than `limitNanos`, or
+ * more than `eventsMax` events since the beginning.
+ */
 function patience(clock: Clock, fail: Fail) {
-  return (isOver: () => boolean, limitNanos: number, what: () => string): void => {
+  return (
+    isOver: () => boolean,
+    limitNanos: number,
+    what: () => string,
+    eventsMax = EVENTS_MAX,
+  ): void => {
     const end = clock.now() + limitNanos;
     while (!isOver()) {
       if (!clock.step()) fail(`nothing will ever happen again, but ${what()}`);
       if (clock.now() > end) fail(`after ${limitNanos / SECOND} s ${what()}`);
-      if (clock.handled() > EVENTS_MAX) fail(`after ${EVENTS_MAX} events ${what()}`);
+      if (clock.handled() > eventsMax) fail(`after ${eventsMax} events ${what()}`);
     }
   };
 }

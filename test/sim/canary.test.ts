@@ -77,6 +77,13 @@ const CANARIES: Canary[] = [
     wrong: "return;",
     scenarios: ["bulk"],
   },
+  {
+    what: "sleepers of the dead that are not forgotten",
+    file: "region/client.ts",
+    right: "  removeClientWaiters(slot);\n",
+    wrong: "",
+    scenarios: ["life"],
+  },
 ];
 
 async function compileWith({ file, right, wrong }: Canary): Promise<WebAssembly.Module> {

@@ -10,6 +10,8 @@ export interface Scenario {
   name: string;
   /** Virtual time after which the programs must be done. */
   limitSeconds?: number;
+  /** Events after which they must be done, where the usual number is too small. */
+  eventsMax?: number;
   /** Makes hosts and starts programs; everything random comes from world.random. */
   setUp: (world: World) => void;
   /** What must be true when the programs are done. */
