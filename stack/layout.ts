@@ -65,7 +65,10 @@ export const SEGMENT_OFFSET: u32 = WHEEL_OFFSET + WHEEL_BYTES;
 export const TCP_INFO_OFFSET: u32 = SEGMENT_OFFSET + SEGMENT_BYTES;
 /** Counters of what happened to sockets, u32 for each class: socket index modulo their number. */
 export const ACTIVITY_OFFSET: u32 = TCP_INFO_OFFSET + TCP_INFO_BYTES;
-const TABLES_END: u32 = ACTIVITY_OFFSET + ACTIVITY_CLASSES * 4;
+/** One bit for each key of the steering table: recovery notes there which are wanted. */
+export const STEERING_MARKS_OFFSET: u32 = ACTIVITY_OFFSET + ACTIVITY_CLASSES * 4;
+export const STEERING_MARKS_BYTES: u32 = (STEERING_BUCKETS * STEERING_BUCKET_KEYS) / 8;
+const TABLES_END: u32 = STEERING_MARKS_OFFSET + STEERING_MARKS_BYTES;
 
 /**
  * Window: the steering table, a BPF array map shared with the XDP programs. What is behind the

@@ -17,17 +17,22 @@ import {
   STEERING_BUCKET_KEYS,
   STEERING_BYTES,
   STEERING_OFFSET,
+  STEERING_SHARED_OFFSET,
   WAITERS_OFFSET,
   WaiterState,
   WaiterView,
 } from "../../build/gen/layout.ts";
+import { IPPROTO_TCP, IPPROTO_UDP } from "./netlink/sock-diag.ts";
 import type { PoolSize } from "./options.ts";
+import type { PortName } from "./shared-ports.ts";
 import { check, checkValue, native, type StackCalls } from "./native.ts";
 
 /** Packets that one call of poll() may handle before others get the lock. */
 const POLL_BUDGET = 64;
 /** Bounds the time that one pump run keeps the event loop from other work. */
 const POLL_ROUNDS_MAX = 64;
+/** Protocols of the steering table's keys for shared ports. */
+const SHARED_PROTOCOLS: Readonly<Record<number, number>> = { 1: IPPROTO_TCP, 2: IPPROTO_UDP };
 /** Slot of exasockd itself, as client and as waiter. */
 export const DAEMON_SLOT = 0;
 
@@ -166,6 +171,16 @@ export class Region {
       for (let count = 0; count < references; count++) all.push({ hi, lo });
     }
     return all;
+  }
+
+  /** Ports that the steering table says the kernel judges about: see stack/link/steering.ts. */
+  *sharedPorts(): Generator<PortName> {
+    const count = (STEERING_SHARED_OFFSET - STEERING_OFFSET) / 8;
+    const keys = new BigUint64Array(this.view.buffer, STEERING_OFFSET, count);
+    for (const key of keys) {
+      const protocol = SHARED_PROTOCOLS[Number((key >> 8n) & 0xffn)];
+      if (protocol !== undefined) yield { protocol, portNet: Number((key >> 16n) & 0xffffn) };
+    }
   }
 
   /** Waiters that sleep on the AF_XDP sockets themselves. */

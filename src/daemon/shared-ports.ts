@@ -9,9 +9,13 @@ import { type DiagSocket, IPPROTO_TCP } from "./netlink/sock-diag.ts";
 
 const WILDCARD = 0n;
 
-interface PortName {
+export interface PortName {
   readonly protocol: number;
   readonly portNet: number;
+}
+
+function keyOf({ protocol, portNet }: PortName): string {
+  return `${protocol}/${portNet}`;
 }
 
 /** Sockets of both worlds, as one look at them shows. */
@@ -22,7 +26,7 @@ export class SharedPorts {
 
   /** A socket of the region that packets are steered to. All of these come first. */
   addOurs({ cookie, protocol, localPortNet, localLo }: SocketView): void {
-    const key = `${protocol}/${localPortNet}`;
+    const key = keyOf({ protocol, portNet: localPortNet });
     this.#cookies.add(cookie);
     const addresses = this.#ours.get(key);
     if (addresses) addresses.add(localLo);
@@ -33,7 +37,7 @@ export class SharedPorts {
   addKernels(protocol: number, socket: DiagSocket): void {
     if (socket.family !== AF_INET || this.#cookies.has(socket.cookie)) return;
     const portNet = portNetOf(socket.localPort);
-    const key = `${protocol}/${portNet}`;
+    const key = keyOf({ protocol, portNet });
     const addresses = this.#ours.get(key);
     if (addresses === undefined) return;
     const isAny = socket.localAddress.readUInt32LE(0) === 0;
@@ -56,6 +60,11 @@ export class SharedPorts {
 export class SharedPortsTold {
   readonly #told = new Map<string, PortName>();
 
+  /** After an exasockd that died: what that one had told. */
+  takeOver(ports: Iterable<PortName>): void {
+    for (const port of ports) this.#told.set(keyOf(port), port);
+  }
+
   /**
    * Tells the stack. A port stays shared as long as the stack has anything there: the kernel may
    * have connections at it that began when it was. `locals`: the IPv4 addresses of this host.
@@ -67,7 +76,6 @@ export class SharedPortsTold {
     for (const [key, { protocol, portNet }] of this.#told) {
       const isUsed = (lo: bigint) => stack.tcpPortUsed(0n, lo, portNet) !== 0;
       const stays = seen.isOurs(key) || (protocol === IPPROTO_TCP && addresses.some(isUsed));
-      // Told each time: recovery after a crash begins with an empty table.
       stack.portShare(protocol, portNet, stays ? 1 : 0);
       if (!stays) this.#told.delete(key);
     }

@@ -172,6 +172,7 @@ export class Sockets {
    * still live were found before.
    */
   takeOver(): void {
+    this.#shared.takeOver(this.#region.sharedPorts());
     for (const { view } of regionSockets(this.#region)) {
       const { cookie, protocol, state, localLo: lo, localHi: hi } = view;
       if (protocol !== IPPROTO_TCP || state !== SocketState.Connected || cookie !== 0n) continue;

@@ -54,8 +54,9 @@ export function removeAddress(hi: u64, lo: u64): void {
   const known = findAddress(hi, lo);
   if (known < 0) return;
   const entry = HostAddress.at(<u32>known);
+  // In this order: recovery puts the keys of known addresses back.
+  if (entry.references == 1) steeringRemove(localKey(hi, lo));
   entry.references -= 1;
-  if (entry.references == 0) steeringRemove(localKey(hi, lo));
 }
 
 /** Puts every known address into an empty steering table. */

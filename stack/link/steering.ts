@@ -2,9 +2,10 @@
 // It is a BPF array map that is mapped into the region: the stack writes it with plain stores, the
 // program reads it. Keys are u64 and written whole, so a reader sees an old or a new key.
 
-import { STEERING_BUCKET_KEYS } from "../config";
+import { STEERING_BUCKET_KEYS, STEERING_BUCKETS } from "../config";
 import { foldAddress } from "../base/hash";
 import { storeRelease32 } from "../host";
+import { STEERING_MARKS_BYTES, STEERING_MARKS_OFFSET } from "../layout";
 import { STEERING_OFFSET, STEERING_SHARED_OFFSET } from "../layout";
 import { PROTOCOL_TCP } from "../wire/tcp";
 
@@ -63,23 +64,47 @@ function countEmpty(bucket: usize): u32 {
   return empty;
 }
 
+/** Where the key is in either of its buckets, or 0. */
+function findKey(key: u64): usize {
+  const hash = hashOf(key);
+  const at = find(bucketAt(hash, FIRST_FACTOR), key);
+  return at != 0 ? at : find(bucketAt(hash, SECOND_FACTOR), key);
+}
+
 /** True if the key is there. */
 export function steeringHas(key: u64): bool {
-  const hash = hashOf(key);
-  if (find(bucketAt(hash, FIRST_FACTOR), key) != 0) return true;
-  return find(bucketAt(hash, SECOND_FACTOR), key) != 0;
+  return findKey(key) != 0;
 }
 
 /** Adds a key once. False if both its buckets are full: the socket then stays on the kernel. */
 export function steeringAdd(key: u64): bool {
-  if (steeringHas(key)) return true;
+  const known = findKey(key);
+  if (known != 0) {
+    mark(known);
+    return true;
+  }
   const hash = hashOf(key);
   const first = bucketAt(hash, FIRST_FACTOR);
   const second = bucketAt(hash, SECOND_FACTOR);
   const emptyAt = find(countEmpty(first) >= countEmpty(second) ? first : second, 0);
   if (emptyAt == 0) return false;
+  mark(emptyAt);
   store<u64>(emptyAt, key);
   return true;
+}
+
+/** The bit that notes for recovery that a key is wanted. */
+function markWord(n: u32): usize {
+  return <usize>(STEERING_MARKS_OFFSET + ((n >> 5) << 2));
+}
+
+function mark(at: usize): void {
+  const n = (<u32>at - STEERING_OFFSET) >> 3;
+  store<u32>(markWord(n), load<u32>(markWord(n)) | ((<u32>1) << (n & 31)));
+}
+
+function isMarked(n: u32): bool {
+  return ((load<u32>(markWord(n)) >> (n & 31)) & 1) != 0;
 }
 
 export function steeringRemove(key: u64): void {
@@ -98,9 +123,33 @@ function removeFrom(bucket: usize, key: u64): void {
   store<u64>(last, 0);
 }
 
-export function steeringClear(): void {
-  memory.fill(<usize>STEERING_OFFSET, 0, <usize>(STEERING_SHARED_OFFSET - STEERING_OFFSET));
-  store<u32>(<usize>STEERING_SHARED_OFFSET, 0);
+/**
+ * Recovery adds every key that is wanted again between this and steeringSweep. The table is in use
+ * meanwhile: the kernel would answer a connection's segment that is not steered with a reset.
+ */
+export function steeringUnmark(): void {
+  memory.fill(<usize>STEERING_MARKS_OFFSET, 0, <usize>STEERING_MARKS_BYTES);
+}
+
+/** Removes the keys that were not added since. What exasockd said of ports holds. */
+export function steeringSweep(): void {
+  let shared: u32 = 0;
+  for (let bucket: u32 = 0; bucket < STEERING_BUCKETS; bucket++) {
+    const base = <usize>(STEERING_OFFSET + bucket * (STEERING_BUCKET_KEYS * 8));
+    let last = STEERING_BUCKET_KEYS - countEmpty(base);
+    for (let n = last; n > 0; n--) {
+      const at = base + <usize>((n - 1) << 3);
+      const kind = (<u32>load<u64>(at) >> 8) & 0xff;
+      const isShare = kind == PROTOCOL_SHARED_TCP || kind == PROTOCOL_SHARED_UDP;
+      if (isShare) shared += 1;
+      if (isShare || isMarked(bucket * STEERING_BUCKET_KEYS + n - 1)) continue;
+      // What is behind it was looked at.
+      last -= 1;
+      store<u64>(at, load<u64>(base + <usize>(last << 3)));
+      store<u64>(base + <usize>(last << 3), 0);
+    }
+  }
+  storeRelease32(<usize>STEERING_SHARED_OFFSET, shared);
 }
 
 function sharedKey(protocol: u32, portNet: u32): u64 {

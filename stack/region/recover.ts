@@ -9,7 +9,7 @@ import { steerAddresses } from "../link/address";
 import { rebuildDestinations } from "../link/destination";
 import { markTransmitted, Queue, QueueState, Ring, withdrawUnpublished } from "../link/queue";
 import { ADDRESS_ENTRY_BYTES, DESCRIPTOR_BYTES } from "../link/xsk-ring";
-import { steeringClear } from "../link/steering";
+import { steeringSweep, steeringUnmark } from "../link/steering";
 import { cookieClear, cookieInsert, isSteered, steer } from "../socket/table";
 import { Socket, SocketState } from "../socket/socket";
 import { demuxClear, demuxInsert } from "../udp/demux";
@@ -26,9 +26,11 @@ export function recoverRegion(): void {
   header.recoveries += 1;
   finishIntent();
   skipHandledEntries();
+  forgetMarks();
   rebuildSockets();
   forgetTcp();
   rebuildFrames();
+  steeringSweep();
   rebuildDestinations();
   rebuildWaiters();
   header.reservedFrame = 0;
@@ -84,6 +86,16 @@ function skipHandledEntries(): void {
   }
 }
 
+/** Those of a recovery that was cut short by another death. */
+function forgetMarks(): void {
+  const header = RegionHeader.get();
+  for (let index: u32 = 0; index < header.freshFrames; index++) {
+    const meta = FrameMeta.at(index);
+    meta.marks &= ~FrameMark.Found;
+    if (meta.state == <u8>FrameState.Queued) meta.interfaceSlot &= ~KEPT;
+  }
+}
+
 /** True if the frame at this UMEM address is in this state. */
 function isIn(address: u64, state: FrameState): bool {
   const header = RegionHeader.get();
@@ -96,7 +108,7 @@ function rebuildSockets(): void {
   const header = RegionHeader.get();
   demuxClear();
   cookieClear();
-  steeringClear();
+  steeringUnmark();
   steerAddresses();
   header.freeSocketHead = 0;
   for (let index: u32 = 1; index < header.socketHigh; index++) {
