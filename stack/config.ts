@@ -72,6 +72,8 @@ export const TCP_RECEIVE_BUFFER_BYTES: u32 = 131072;
 export const TCP_RECEIVE_BUFFER_BYTES_MAX: u32 = 6291456;
 export const TCP_SEND_BUFFER_BYTES: u32 = 87040;
 export const TCP_SEND_BUFFER_BYTES_MAX: u32 = 4194304;
+/** What one end of a connection within this host takes at least before its program reads. */
+export const LOCAL_BUFFER_BYTES: u32 = 262144;
 /** No connection's buffer grows beyond this part of the pool. */
 export const TCP_BUFFER_POOL_SHARE: u32 = 8;
 /** When fewer than this part of the pool is left, buffers do not grow. */

@@ -18,6 +18,7 @@ import { FrameMeta } from "./region/frames";
 import { RegionHeader } from "./region/header";
 import { footprint, formatRegion, joinRegion } from "./region/lifecycle";
 import { recoverRegion } from "./region/recover";
+import { settle } from "./local/segments";
 import { setSocketOption } from "./socket/options";
 import { dequeue } from "./socket/queue";
 import { readinessOf, takeError } from "./socket/readiness";
@@ -250,6 +251,7 @@ export function socketFind(cookie: u64): i32 {
 
 export function socketDestroy(index: u32): void {
   destroySocket(index);
+  settle();
 }
 
 /** Mirrors bind(2) of the twin. -ENOSPC: no room to steer it, it stays on the kernel. */
@@ -374,11 +376,12 @@ export function udpConsume(index: u32): void {
 export function tcpRoute(
   remoteHi: u64,
   remoteLo: u64,
+  remotePortNet: u32,
   sourceHi: u64,
   sourceLo: u64,
   ifindex: u32,
 ): i32 {
-  return route(remoteHi, remoteLo, sourceHi, sourceLo, ifindex);
+  return route(remoteHi, remoteLo, remotePortNet, sourceHi, sourceLo, ifindex);
 }
 
 /**
@@ -399,7 +402,7 @@ export function tcpConnect(
 ): i32 {
   if (!isTcp(index)) return -EBADF;
   Socket.at(index).ifindex = ifindex;
-  return connect(
+  const result = connect(
     index,
     localHi,
     localLo,
@@ -410,6 +413,8 @@ export function tcpConnect(
     anySource,
     clock(now),
   );
+  settle();
+  return result;
 }
 
 /** Mirrors listen(2) of the twin, which has this address. -ENOSPC: it stays on the kernel. */
@@ -444,7 +449,9 @@ export function tcpCommit(index: u32, bytes: u32): void {
 
 /** Sends what may be sent. flags: 1 MSG_MORE, 2 MSG_OOB (the last byte is urgent). */
 export function tcpPush(index: u32, flags: u32, now: u64): void {
-  if (isTcp(index)) push(index, flags, clock(now));
+  if (!isTcp(index)) return;
+  push(index, flags, clock(now));
+  settle();
 }
 
 /**
@@ -457,7 +464,9 @@ export function tcpChunk(index: u32, skip: u32): u32 {
 
 /** Takes bytes off the receive queue that were copied. */
 export function tcpConsume(index: u32, bytes: u32, now: u64): void {
-  if (isTcp(index)) consume(index, bytes, clock(now));
+  if (!isTcp(index)) return;
+  consume(index, bytes, clock(now));
+  settle();
 }
 
 /** The urgent byte, -EINVAL (none), -EAGAIN (announced, not here yet). */
@@ -472,12 +481,17 @@ export function tcpAtMark(index: u32): u32 {
 
 /** shutdown(2): 0, -ENOTCONN, -EINVAL. */
 export function tcpShutdown(index: u32, how: u32, now: u64): i32 {
-  return isTcp(index) ? shutdown(index, how, clock(now)) : -EBADF;
+  if (!isTcp(index)) return -EBADF;
+  const result = shutdown(index, how, clock(now));
+  settle();
+  return result;
 }
 
 /** The program's last close(2). The connection goes on until it has ended in order. */
 export function tcpClose(index: u32, now: u64): void {
-  if (isTcp(index)) close(index, clock(now));
+  if (!isTcp(index)) return;
+  close(index, clock(now));
+  settle();
 }
 
 /** [nolock] 1 once the peer has everything, or the slot is another socket's: SO_LINGER. */
@@ -503,6 +517,7 @@ export function tcpPortUsed(hi: u64, lo: u64, portNet: u32): u32 {
 /** Resets every connection, as exasockd does before it ends. */
 export function tcpResetAll(now: u64): void {
   resetAll(clock(now));
+  settle();
 }
 
 // ---- pumping and waking ----------------------------------------------------------------------

@@ -37,6 +37,7 @@ export function pollQueues(now: u64, budget: u32): u32 {
 /** Non-zero if poll() would find something, timers apart. Called without the lock. */
 export function workWaiting(): u32 {
   if (loadAcquire32(changetype<usize>(RegionHeader.get()) + PENDING_HEAD) != 0) return 1;
+  if (loadAcquire32(changetype<usize>(RegionHeader.get()) + LOCAL_HEAD) != 0) return 1;
   const high = loadAcquire32(changetype<usize>(RegionHeader.get()) + QUEUE_HIGH);
   for (let slot: u32 = 0; slot < high; slot++) {
     const queue = Queue.at(slot);
@@ -53,6 +54,7 @@ const QUEUE_HIGH: usize = offsetof<RegionHeader>("queueHigh");
 const QUEUE_STATE: usize = offsetof<Queue>("state");
 
 const PENDING_HEAD: usize = offsetof<RegionHeader>("pendingHead");
+const LOCAL_HEAD: usize = offsetof<RegionHeader>("localHead");
 
 /** When poll() is next due without any packet; all ones: never. */
 export function deadline(): u64 {

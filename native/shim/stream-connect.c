@@ -15,6 +15,7 @@ enum { PORT_TRIES = 8 };
 
 struct Routing {
   uint64_t remoteLo;
+  uint32_t remotePortNet;
   /* What the program bound to, then what the route says. */
   uint64_t sourceLo;
   uint32_t ifindex;
@@ -25,8 +26,8 @@ struct Routing {
 static void look_for_route(struct Routing *routing) {
   routing->result = -VIA_KERNEL;
   if (!process_usable() || !stack_lock()) return;
-  int32_t at = (int32_t)w2c_stack_tcpRoute(stack, 0, routing->remoteLo, 0, routing->sourceLo,
-                                           routing->ifindex);
+  int32_t at = (int32_t)w2c_stack_tcpRoute(stack, 0, routing->remoteLo, routing->remotePortNet,
+                                           0, routing->sourceLo, routing->ifindex);
   if (at > 0 && routing->sourceLo == 0) {
     routing->sourceLo = ((const struct Destination *)region_at((uint32_t)at))->sourceLo;
   }
@@ -131,7 +132,10 @@ static const char *open_in_stack(int fd, struct Endpoint *endpoint, struct Attem
   }
   uint32_t device = stream_device(fd, endpoint);
   bool any = local.sin_addr.s_addr == 0;
-  struct Routing routing = {mapped(attempt->to.sin_addr), mapped(local.sin_addr), device, 0, 0};
+  struct Routing routing = {.remoteLo = mapped(attempt->to.sin_addr),
+                            .remotePortNet = attempt->to.sin_port,
+                            .sourceLo = mapped(local.sin_addr),
+                            .ifindex = device};
   if (!find_route(&routing)) return "the stack has no way there";
   if (stream_reserve_port(fd, endpoint, &local) != 0) return "no port to reserve";
   if (!stream_enter(fd, endpoint, socket_cookie(fd))) return "the stack has no socket left";

@@ -35,7 +35,6 @@ enum StreamKind stream_kind_slow(struct Endpoint *endpoint) {
 const char *stream_obstacle(const struct Endpoint *endpoint, struct in_addr address) {
   if (endpoint->disabled) return "acceleration is switched off for it";
   uint32_t host = ntohl(address.s_addr);
-  if (host >> 24 == 127) return "loopback";
   if (host >> 28 >= 14) return "a multicast or broadcast address";
   return NULL;
 }

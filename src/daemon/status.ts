@@ -124,7 +124,7 @@ const HEADER_FIELDS = fieldsOf(RegionHeaderView);
 /** The counters are the header's last part. */
 const HEADER_COUNTERS = HEADER_FIELDS.slice(HEADER_FIELDS.indexOf("rxFrames"));
 /** These lie where every such datagram is handled in any case. */
-const LOCAL_COUNTERS = ["localDatagrams"];
+const LOCAL_COUNTERS = ["localDatagrams", "localSegments", "localStreamBytes"];
 /** What an interface's queues count add up to its own counters. */
 const QUEUE_COUNTERS = ["rxFrames", "rxBytes", "txFrames", "txBytes"];
 

@@ -70,7 +70,8 @@ export function createSockets(stack: StackInstance, answerRequests: () => void) 
     const { ifindex = 0 } = source;
     const wanted: AddressHalves = source.address ? address(source.address) : ANY;
     const remote = address(to.address);
-    const look = () => calls.tcpRoute(remote.hi, remote.lo, wanted.hi, wanted.lo, ifindex);
+    const port = portNet(to.port);
+    const look = () => calls.tcpRoute(remote.hi, remote.lo, port, wanted.hi, wanted.lo, ifindex);
     let route = look();
     if (route === -EAGAIN) {
       answerRequests();
@@ -85,7 +86,7 @@ export function createSockets(stack: StackInstance, answerRequests: () => void) 
       portNet(source.port),
       remote.hi,
       remote.lo,
-      portNet(to.port),
+      port,
       source.address ? 0 : 1,
       ifindex,
       now,

@@ -3,7 +3,13 @@
 // an answer is there, datagrams go through the kernel socket, which also makes the kernel resolve
 // the neighbour.
 
-import { DESTINATION_BUCKETS, LOOPBACK_MTU, MAX_DESTINATIONS, MAX_INTERFACES } from "../config";
+import {
+  DESTINATION_BUCKETS,
+  LOOPBACK_IFINDEX,
+  LOOPBACK_MTU,
+  MAX_DESTINATIONS,
+  MAX_INTERFACES,
+} from "../config";
 import { TX_HEADROOM_BYTES } from "../config";
 import { foldAddress, mix } from "../base/hash";
 import { DESTINATION_BYTES, DESTINATION_CHAINS_OFFSET } from "../layout";
@@ -189,8 +195,9 @@ function request(index: u32): void {
   const header = RegionHeader.get();
   const entry = Destination.at(index);
   entry.routeEpoch = header.routeEpoch;
-  // A socket that is bound to an interface is not served here: what it may reach, the kernel knows.
-  if (entry.wantedIfindex == 0 && isThisHost(entry.addressHi, entry.addressLo)) {
+  // What a socket may reach that is bound to an interface, the kernel knows.
+  const isFree = entry.wantedIfindex == 0 || entry.wantedIfindex == LOOPBACK_IFINDEX;
+  if (isFree && isThisHost(entry.addressHi, entry.addressLo)) {
     entry.state = DestinationState.Local;
     entry.sourceHi = 0;
     entry.sourceLo = localSource(entry.addressLo);

@@ -86,6 +86,12 @@ export class FrameMeta {
   }
 }
 
+/** Index of the frame whose record this is. */
+export function frameIndexOf(meta: FrameMeta): u32 {
+  const offset = <u32>changetype<usize>(meta) - RegionHeader.get().frameMetaOffset;
+  return offset / FRAME_META_BYTES;
+}
+
 export function frameOffset(index: u32): u32 {
   const header = RegionHeader.get();
   return header.framePoolOffset + (index << header.frameShift);

@@ -93,6 +93,9 @@ export class RegionHeader {
   reservedStart: u32;
   /** Datagrams that this host sent to itself, without a device or the kernel: stack/local/. */
   localDatagrams: u64;
+  /** The same for segments of connections, and for bytes that needed none. */
+  localSegments: u64;
+  localStreamBytes: u64;
 
   intent: u32;
   intentQueue: u32;
@@ -151,6 +154,9 @@ export class RegionHeader {
   /** 1 once exasockd ended on purpose: programs go on by the kernel. Read without the lock. */
   closed: u32;
   reserved8: u32;
+  /** Segments from this host to itself that were not handled yet, frame index + 1. */
+  localHead: u32;
+  localTail: u32;
 
   rxFrames: u64;
   rxDropDescriptor: u64;

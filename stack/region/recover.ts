@@ -34,6 +34,9 @@ export function recoverRegion(): void {
   rebuildDestinations();
   rebuildWaiters();
   header.reservedFrame = 0;
+  // Segments that were on their way are lost, and sent again.
+  header.localHead = 0;
+  header.localTail = 0;
 }
 
 /** Ring entries: what was published is the kernel's, what was not is ours again. */

@@ -2,12 +2,15 @@
 
 import { isWildcard } from "../base/address";
 import { MAX_BACKLOG, VIA_KERNEL } from "../config";
-import { Destination, DestinationState, isUsable, lookupDestination } from "../link/destination";
+import { Destination, DestinationState, isLocalDestination } from "../link/destination";
+import { isUsable, lookupDestination } from "../link/destination";
+import { isPortShared } from "../link/steering";
 import { FrameMark } from "../region/frames";
 import { RegionHeader } from "../region/header";
 import { notifySocket } from "../wait/waiter";
 import { adoptCookie, place, unsteer } from "../socket/table";
 import { isSocket, Socket, SocketState } from "../socket/socket";
+import { demuxLocal } from "../udp/demux";
 import { PROTOCOL_TCP } from "../wire/tcp";
 import { acceptQueueTake, listenerOf } from "./accept-queue";
 import { waitForFin } from "./closing";
@@ -51,7 +54,14 @@ export function isTcp(index: u32): bool {
 }
 
 /** Region offset of the way there, -EAGAIN while it is being asked for, -VIA_KERNEL. */
-export function route(hi: u64, lo: u64, sourceHi: u64, sourceLo: u64, ifindex: u32): i32 {
+export function route(
+  hi: u64,
+  lo: u64,
+  portNet: u32,
+  sourceHi: u64,
+  sourceLo: u64,
+  ifindex: u32,
+): i32 {
   const at = lookupDestination(hi, lo, sourceHi, sourceLo, ifindex);
   const entry = Destination.at(at - 1);
   isUsable(entry);
@@ -60,11 +70,20 @@ export function route(hi: u64, lo: u64, sourceHi: u64, sourceLo: u64, ifindex: u
     case DestinationState.NoNeighbor:
     case DestinationState.Reachable:
       return <i32>changetype<usize>(entry);
+    case DestinationState.Local:
+      return listensHere(lo, portNet, entry) ? <i32>changetype<usize>(entry) : -VIA_KERNEL;
     case DestinationState.Rejected:
       return -VIA_KERNEL;
     default:
       return -EAGAIN;
   }
+}
+
+/** True if a listener of the region would get a connection to this address of the host. */
+function listensHere(lo: u64, portNet: u32, entry: Destination): bool {
+  if (isPortShared(PROTOCOL_TCP, portNet)) return false;
+  const listener = demuxLocal(lo, entry.sourceLo, portNet, PROTOCOL_TCP);
+  return listener != 0 && Tcb.at(listener).state == <u8>TcpState.Listen;
 }
 
 /** Makes way for a connection between the same ends. False: there is one that lives. */
@@ -134,6 +153,9 @@ export function connect(
   const at = lookupDestination(remoteHi, remoteLo, fromHi, fromLo, socket.ifindex);
   const entry = Destination.at(at - 1);
   if (entry.state == DestinationState.Rejected) return -VIA_KERNEL;
+  if (isLocalDestination(entry) && !listensHere(remoteLo, remotePortNet, entry)) {
+    return -VIA_KERNEL;
+  }
   prepareTcb(index);
   socket.localHi = localHi;
   socket.localLo = localLo;

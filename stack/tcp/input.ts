@@ -4,12 +4,13 @@
 import { mappedLow } from "../base/address";
 import { seqAfter } from "../base/seq";
 import { isSumRight, sumBytes } from "../base/checksum";
+import { LOOPBACK_IFINDEX, LOOPBACK_MTU } from "../config";
 import { Interface, InterfaceFlag } from "../link/interface";
 import { Queue } from "../link/queue";
 import { FrameMeta, giveKnownFrame } from "../region/frames";
 import { RegionHeader } from "../region/header";
 import { demuxLookup } from "../udp/demux";
-import { Ipv4Header, pseudoHeaderSum } from "../wire/ipv4";
+import { IPV4_MIN_HEADER_BYTES, Ipv4Header, pseudoHeaderSum } from "../wire/ipv4";
 import { PROTOCOL_TCP, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, TCP_URG, TcpHeader } from "../wire/tcp";
 import { AckVerdict, judgeAck, takeAck } from "./ack";
 import { challenge, isAcceptable, takeReset } from "./acceptance";
@@ -55,7 +56,41 @@ export function tcpInput(
     return false;
   }
   header.rxSegments += 1;
+  const link = Interface.at(interfaceSlot);
   const segment = Segment.get();
+  segment.queueSlot = queueSlot;
+  segment.isLocal = 0;
+  segment.ifindex = link.ifindex;
+  segment.linkMtu = link.mtu;
+  handle(segment, ip, tcp, available, frame, now);
+  return true;
+}
+
+/** The same for a packet that this host sent to itself. False: the frame is the caller's. */
+export function localInput(at: u32, bytes: u32, frame: u32, now: u64): bool {
+  const ip = changetype<Ipv4Header>(<usize>at);
+  const tcpAt = <usize>(at + IPV4_MIN_HEADER_BYTES);
+  if (bytes < IPV4_MIN_HEADER_BYTES) return false;
+  const available = bytes - IPV4_MIN_HEADER_BYTES;
+  if (!TcpHeader.fits(tcpAt, available)) return false;
+  const segment = Segment.get();
+  segment.isLocal = 1;
+  segment.ifindex = LOOPBACK_IFINDEX;
+  segment.linkMtu = LOOPBACK_MTU;
+  handle(segment, ip, changetype<TcpHeader>(tcpAt), available, frame, now);
+  return true;
+}
+
+/** For the connection or listener that it is for. The frame is in a socket's queue then, or free. */
+function handle(
+  segment: Segment,
+  ip: Ipv4Header,
+  tcp: TcpHeader,
+  available: u32,
+  frame: u32,
+  now: u64,
+): void {
+  const header = RegionHeader.get();
   segment.parse(tcp, available);
   segment.now = now;
   segment.localLo = mappedLow(ip.destinationNet);
@@ -63,7 +98,6 @@ export function tcpInput(
   segment.portsNet = rotl<u32>(tcp.portsNet, 16);
   segment.ecn = <u32>ip.tos & 3;
   segment.frame = frame;
-  segment.queueSlot = queueSlot;
   segment.ipOffset = <u32>changetype<usize>(ip);
   const index = findConnection(segment.localLo, segment.remoteLo, segment.portsNet);
   if (index != 0) {
@@ -71,10 +105,9 @@ export function tcpInput(
     connectionInput(index);
     header.changing = 0;
   } else {
-    strangerInput(Interface.at(interfaceSlot).ifindex);
+    strangerInput(segment.ifindex);
   }
   if (segment.kept == 0) giveKnownFrame(frame, FrameMeta.at(frame));
-  return true;
 }
 
 /** As for UDP: a virtual interface's sender may leave the pseudo header's sum in the field. */

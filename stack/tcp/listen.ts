@@ -3,8 +3,6 @@
 
 import { DEFAULT_MSS } from "./route";
 import { Destination } from "../link/destination";
-import { Interface } from "../link/interface";
-import { Queue } from "../link/queue";
 import { MAX_SYN_QUEUE } from "../config";
 import { RegionHeader } from "../region/header";
 import { createEmbryo } from "../socket/table";
@@ -93,11 +91,6 @@ function synInput(listener: u32, segment: Segment): void {
   startSyn(index, segment.now);
 }
 
-/** Interface that the segment came by. */
-function interfaceOf(segment: Segment): Interface {
-  return Interface.at(Queue.at(segment.queueSlot).interfaceSlot);
-}
-
 /** A socket for the connection that the segment belongs to, without a kernel twin; 0 without room. */
 function makeEmbryo(listener: u32, segment: Segment): u32 {
   const index = createEmbryo(listener);
@@ -136,7 +129,7 @@ function makeEmbryo(listener: u32, segment: Segment): u32 {
 /** The way back is looked for at once: its MTU is what our SYN-ACK has to say. */
 function setMtu(socket: Socket, tcb: Tcb, segment: Segment): void {
   const at = usableRoute(socket, tcb);
-  const link = interfaceOf(segment).mtu;
+  const link = segment.linkMtu;
   const mtu = at != 0 ? Destination.at(at - 1).mtu : link;
   tcb.pathMtu = mtu;
   tcb.advMss = advertisedMss(tcb, link);
@@ -173,7 +166,7 @@ function answerByCookie(listener: u32, segment: Segment): void {
   );
   const tcpAt = <usize>answerHeader(link);
   const options = tcpAt + <usize>TCP_HEADER_BYTES;
-  const mtu = interfaceOf(segment).mtu;
+  const mtu = segment.linkMtu;
   store<u32>(options, OPTION_MSS | (4 << 8) | ((bswap<u32>(mtu - 40) >> 16) << 16));
   let bytes: u32 = 4;
   let flags = TCP_SYN | TCP_ACK;

@@ -3,8 +3,9 @@
 // carried it.
 
 import { seqAfter, seqBefore } from "../base/seq";
-import { Destination } from "../link/destination";
+import { Destination, isLocalDestination } from "../link/destination";
 import { reapCompletions } from "../link/queue";
+import { passOn } from "../local/stream";
 import { FrameMark, FrameState } from "../region/frames";
 import { RegionHeader } from "../region/header";
 import { Socket } from "../socket/socket";
@@ -40,6 +41,7 @@ function retryAck(index: u32, tcb: Tcb): void {
 }
 
 function sendQueue(index: u32, tcb: Tcb, more: bool, now: u64): void {
+  if (tcb.localPeer != 0 && passQueue(index, tcb, more, now)) return;
   const wasOut = tcb.packetsOut;
   if (tcb.lostOut > 0 || tcb.sendNext != 0) {
     const at = usableRoute(Socket.at(index), tcb);
@@ -47,6 +49,7 @@ function sendQueue(index: u32, tcb: Tcb, more: bool, now: u64): void {
       waitForRoute(tcb);
     } else {
       const entry = Destination.at(at - 1);
+      if (isLocalDestination(entry) && passQueue(index, tcb, more, now)) return;
       if (tcb.lostOut > tcb.retransOut) retransmitLost(index, tcb, entry, now);
       if (tcb.sendNext != 0) sendNew(index, tcb, entry, more, now);
     }
@@ -58,6 +61,16 @@ function sendQueue(index: u32, tcb: Tcb, more: bool, now: u64): void {
   } else if (tcb.packetsOut != wasOut && tcb.timerKind == <u8>TimerKind.LossProbe) {
     armLossProbe(index, tcb, now);
   }
+}
+
+/** To a peer on this host. False: by segments. */
+function passQueue(index: u32, tcb: Tcb, more: bool, now: u64): bool {
+  const holds = more || tcb.has(TcpFlag.Cork);
+  if (!passOn(index, tcb, holds, now)) return false;
+  // The peer's program makes room when it reads; but nothing is held back, or kept, for ever.
+  const isTimed = holds || tcb.has(TcpFlag.Orphan);
+  if (isTimed && tcb.sendNext != 0 && tcb.retransmitAt == 0) armWindowProbe(index, tcb, now);
+  return true;
 }
 
 /** A loss probe where one is allowed (RFC 8985 7.2), else the retransmission timer. */

@@ -1,5 +1,6 @@
 // Taking received data out of a connection's queue.
 
+import { pull } from "../local/stream";
 import { RegionHeader } from "../region/header";
 import { Socket } from "../socket/socket";
 import { output } from "./output";
@@ -59,6 +60,7 @@ export function consume(index: u32, bytes: u32, now: u64): void {
   const state = <u32>tcb.state;
   if (taken == 0 || state < <u32>TcpState.Established || state == TcpState.TimeWait) return;
   if (tcb.has(TcpFlag.ShutReceive | TcpFlag.PeerClosed)) return;
+  if (tcb.localPeer != 0 && pull(socket, tcb, now)) return;
   if (!isUpdateDue(socket, tcb)) return;
   tcb.flags |= TcpFlag.AckNow;
   output(index, false, now);

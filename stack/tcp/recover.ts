@@ -41,6 +41,7 @@ export function forgetTcp(): void {
   for (let index: u32 = 1; index < header.socketHigh; index++) {
     const tcb = Tcb.at(index);
     tcb.wheelSlot = 0;
+    tcb.localPeer = 0;
     tcb.wheelAt = NEVER;
     if (!isLive(index)) {
       tcb.flags = 0;

@@ -5,6 +5,7 @@ import { mappedToNet } from "../base/address";
 import { DEFAULT_TTL, RESERVED_FRAMES } from "../config";
 import { isLocal } from "../link/steering";
 import { transmit, transmitRoom } from "../link/queue";
+import { sendLocal } from "../local/segments";
 import { availableFrames, FrameMeta, frameOffset } from "../region/frames";
 import { RegionHeader } from "../region/header";
 import { ETHERNET_HEADER_BYTES, EthernetHeader } from "../wire/ethernet";
@@ -20,9 +21,10 @@ const START_OFFSET: u32 = 64;
 
 /** Link of a frame for an answer to the segment, or 0: there is none, or nobody to answer as. */
 function answerFrame(segment: Segment): u32 {
-  if (!isLocal(0, segment.localLo)) return 0;
   // Answers must not take the frames that connections need.
-  if (availableFrames() <= RESERVED_FRAMES || transmitRoom(segment.queueSlot) == 0) return 0;
+  if (availableFrames() <= RESERVED_FRAMES) return 0;
+  if (segment.isLocal != 0) return newControlFrame();
+  if (!isLocal(0, segment.localLo) || transmitRoom(segment.queueSlot) == 0) return 0;
   return newControlFrame();
 }
 
@@ -38,12 +40,16 @@ function sendAnswer(link: u32, segment: Segment, tcpBytes: u32): void {
   const sourceNet = mappedToNet(segment.localLo);
   const destinationNet = mappedToNet(segment.remoteLo);
   seal(changetype<TcpHeader>(tcpAt), tcpBytes, sourceNet, destinationNet);
-  const received = changetype<EthernetHeader>(<usize>(segment.ipOffset - ETHERNET_HEADER_BYTES));
-  changetype<EthernetHeader>(start).writeReply(received);
   const ip = start + <usize>ETHERNET_HEADER_BYTES;
   store<u8>(ip, 0x45);
   writeIpv4(ip, DEFAULT_TTL, tcpBytes, sourceNet, destinationNet);
   const frame = TcpFrame.of(link);
+  if (segment.isLocal != 0) {
+    sendLocal(frame, <u32>ip, IPV4_MIN_HEADER_BYTES + tcpBytes);
+    return;
+  }
+  const received = changetype<EthernetHeader>(<usize>(segment.ipOffset - ETHERNET_HEADER_BYTES));
+  changetype<EthernetHeader>(start).writeReply(received);
   frame.interfaceSlot = <u8>segment.queueSlot;
   const meta = changetype<FrameMeta>(changetype<usize>(frame));
   transmit(segment.queueSlot, meta, <u32>start, LINK_AND_NETWORK_BYTES + tcpBytes);

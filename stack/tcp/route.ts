@@ -1,11 +1,12 @@
 // The way to a connection's peer: a destination, as UDP has it, and what its MTU allows.
 
-import { Destination, isUsable, lookupDestination } from "../link/destination";
+import { Destination, isLocalDestination, isUsable } from "../link/destination";
+import { lookupDestination } from "../link/destination";
 import { RegionHeader } from "../region/header";
 import { Socket } from "../socket/socket";
 import { IPV4_MIN_HEADER_BYTES } from "../wire/ipv4";
 import { TCP_HEADER_BYTES, TIMESTAMPS_OPTION_BYTES } from "../wire/tcp";
-import { TCP_HEADROOM_BYTES } from "../config";
+import { LOOPBACK_MTU, TCP_HEADROOM_BYTES } from "../config";
 import { addPending } from "./pending";
 import { Tcb, TcpFlag, TcpState } from "./tcb";
 
@@ -39,7 +40,8 @@ function destinationOf(socket: Socket, tcb: Tcb): u32 {
 /** Index + 1 of the destination if the stack can send there now, else 0: it is asked for. */
 export function usableRoute(socket: Socket, tcb: Tcb): u32 {
   const at = destinationOf(socket, tcb);
-  return isUsable(Destination.at(at - 1)) ? at : 0;
+  const entry = Destination.at(at - 1);
+  return isUsable(entry) || isLocalDestination(entry) ? at : 0;
 }
 
 /** Notes that something is to be sent as soon as there is a way. */
@@ -67,21 +69,33 @@ export function retryRoutes(): void {
 
 /** MSS that the interface's MTU allows us to receive: what our SYN says (RFC 6691). */
 export function advertisedMss(tcb: Tcb, mtu: u32): u32 {
-  const frameRoom = RegionHeader.get().frameBytes - TCP_HEADROOM_BYTES;
-  const mss = min<u32>(max<u32>(mtu, HEADERS_BYTES + MIN_MSS) - HEADERS_BYTES, frameRoom);
+  const room = mtu >= LOOPBACK_MTU ? mtu : frameRoom();
+  const mss = min<u32>(max<u32>(mtu, HEADERS_BYTES + MIN_MSS) - HEADERS_BYTES, room);
   return tcb.userMss != 0 ? min<u32>(mss, tcb.userMss) : mss;
 }
 
 /** Computes sndMss anew from the path's MTU and what the peer takes. */
 export function updateMss(tcb: Tcb, pathMtu: u32): void {
-  const frameRoom = RegionHeader.get().frameBytes - TCP_HEADROOM_BYTES;
   tcb.pathMtu = pathMtu;
   let mss = max<u32>(pathMtu, HEADERS_BYTES + MIN_MSS) - HEADERS_BYTES;
   mss = min<u32>(mss, tcb.peerMss != 0 ? tcb.peerMss : DEFAULT_MSS);
   if (tcb.userMss != 0) mss = min<u32>(mss, tcb.userMss);
   mss = max<u32>(mss, MIN_MSS);
   if (tcb.has(TcpFlag.Timestamps)) mss -= TIMESTAMPS_OPTION_BYTES;
-  tcb.sndMss = min<u32>(mss, frameRoom);
+  tcb.sndMss = min<u32>(mss, segmentRoom(pathMtu));
+}
+
+/** Payload that a frame has room for. */
+export function frameRoom(): u32 {
+  return RegionHeader.get().frameBytes - TCP_HEADROOM_BYTES;
+}
+
+/**
+ * A segment lies in one frame; within this host there is none to be put into a frame. Over lo,
+ * Linux uses half of the first window.
+ */
+function segmentRoom(mtu: u32): u32 {
+  return mtu >= LOOPBACK_MTU ? LOOPBACK_MTU >> 1 : frameRoom();
 }
 
 /** Payload to put into one segment: never more than half of the peer's largest window. */

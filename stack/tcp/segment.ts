@@ -69,6 +69,11 @@ export class Segment {
   /** Frame index, and the queue that it came by. */
   frame: u32;
   queueSlot: u32;
+  /** 1 when this host sent it to itself: it came by no queue. */
+  isLocal: u32;
+  /** The kernel's index of the interface that it came by, and its MTU. */
+  ifindex: u32;
+  linkMtu: u32;
   /** Region offset of the IP header. */
   ipOffset: u32;
   /** Tcb.highestSacked before this segment's acknowledgment was looked at. */

@@ -9,7 +9,7 @@ import { RegionHeader } from "../region/header";
 import { Socket } from "../socket/socket";
 import { notifySocket } from "../wait/waiter";
 import { dropFrame, newSendFrame, TcpFrame } from "./frame";
-import { currentMss } from "./route";
+import { currentMss, frameRoom } from "./route";
 import { Tcb, TcpFlag } from "./tcb";
 import { bufferBytesMax, isUnderPressure } from "./window";
 import { EVENTS_OUT } from "../wait/events";
@@ -41,7 +41,7 @@ export function reserve(index: u32, wanted: u32): i32 {
   const socket = Socket.at(index);
   const tcb = Tcb.at(index);
   if (isFull(socket, tcb)) return -EAGAIN;
-  const mss = currentMss(tcb);
+  const mss = min<u32>(currentMss(tcb), frameRoom());
   const tail = tcb.sendTail;
   if (tail != 0 && tcb.sendNext != 0) {
     const frame = TcpFrame.of(tail);

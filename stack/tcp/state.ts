@@ -4,12 +4,15 @@ import { MAX_TIME_WAIT } from "../config";
 import { storeRelease32 } from "../host";
 import { TCB_BYTES } from "../layout";
 import { RegionHeader } from "../region/header";
+import { isThisHost } from "../local/address";
+import { partLocal } from "../local/stream";
 import { drainQueue, forgetCookie, freeSlot, unsteer } from "../socket/table";
 import { Socket } from "../socket/socket";
 import { notifySocket } from "../wait/waiter";
 import { leaveSynQueue } from "./accept-queue";
 import { initCongestion } from "./congestion";
 import { removeConnection } from "./connections";
+import { sendAck } from "./control";
 import { dropFrame, TcpFrame } from "./frame";
 import { removePending } from "./pending";
 import { countTimeWait, releasePort } from "./port";
@@ -157,6 +160,7 @@ export function finish(index: u32): void {
   }
   // One that can be accepted stays in the queue: accept(2) hands out its error, too.
   if (tcb.has(TcpFlag.Embryo) && !tcb.has(TcpFlag.InAcceptQueue)) leaveSynQueue(tcb);
+  partLocal(tcb);
   removeConnection(index);
   releasePort(tcb.port);
   tcb.port = 0;
@@ -199,6 +203,13 @@ export function release(index: u32): void {
 export function enterTimeWait(index: u32, now: u64): void {
   const header = RegionHeader.get();
   const tcb = Tcb.at(index);
+  const socket = Socket.at(index);
+  // Within this host nothing is ever late: there is nothing to wait for.
+  if (isThisHost(socket.remoteHi, socket.remoteLo)) {
+    sendAck(index, now);
+    finish(index);
+    return;
+  }
   if (header.timeWaits >= MAX_TIME_WAIT) {
     header.tcpTimeWaitOverflow += 1;
     finish(index);

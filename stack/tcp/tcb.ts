@@ -247,7 +247,8 @@ export class Tcb {
   cubicRenoCwnd: u32;
   cubicAckCount: u32;
   cubicCount: u32;
-  reserved4: u32;
+  /** The other end's index while both are in the region and know it (local/stream.ts). */
+  localPeer: u32;
   /** Tail loss probe: sequence it covers (RFC 8985 7.3). */
   probeHighSeq: u32;
   cubicLastNanos: u64;

@@ -3,8 +3,6 @@
 import { seqAfter } from "../base/seq";
 import { demuxLookup } from "../udp/demux";
 import { PROTOCOL_TCP, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN } from "../wire/tcp";
-import { Interface } from "../link/interface";
-import { Queue } from "../link/queue";
 import { isAcceptable } from "./acceptance";
 import { nextInitialSequence } from "./initial-sequence";
 import { handBack } from "./hand-back";
@@ -47,7 +45,6 @@ function isNewConnection(tcb: Tcb, segment: Segment): bool {
 
 /** Makes way for the new connection. False if nobody listens for it. */
 function hand(index: u32, segment: Segment): bool {
-  const ifindex = Interface.at(Queue.at(segment.queueSlot).interfaceSlot).ifindex;
   const listener = demuxLookup(
     0,
     segment.localLo,
@@ -56,7 +53,7 @@ function hand(index: u32, segment: Segment): bool {
     segment.remoteLo,
     segment.portsNet >> 16,
     PROTOCOL_TCP,
-    ifindex,
+    segment.ifindex,
   );
   if (listener == 0 || Tcb.at(listener).state != <u8>TcpState.Listen) return false;
   segment.firstSeq = nextInitialSequence(Tcb.at(index).sndNxt);

@@ -2,6 +2,8 @@
 
 import { seqAfter, seqBefore } from "../base/seq";
 import { Destination } from "../link/destination";
+import { settle } from "../local/segments";
+import { passOn } from "../local/stream";
 import { RegionHeader } from "../region/header";
 import { Socket } from "../socket/socket";
 import { enterLoss, prrWindow } from "./congestion";
@@ -50,6 +52,13 @@ export function tcpPoll(now: u64): void {
       header.changing = 0;
     }
   }
+  outputPending(now);
+  settle();
+}
+
+/** Sends what is pending. */
+export function outputPending(now: u64): void {
+  const header = RegionHeader.get();
   if (header.pendingHead == 0) return;
   // What can't be sent now puts itself into the list again: one round only.
   const last = header.pendingTail;
@@ -261,6 +270,12 @@ function windowProbe(index: u32, tcb: Tcb, now: u64): void {
   const isLate = isUserTimeout(tcb, tcb.retransmitsSinceNanos, now);
   if (<u32>tcb.probesOut >= limit || isLate || isHostage) {
     giveUp(index, tcb);
+    return;
+  }
+  if (tcb.localPeer != 0 && passOn(index, tcb, false, now)) {
+    if (tcb.sendNext == 0) return;
+    if (tcb.backoff < 16) tcb.backoff += 1;
+    armWindowProbe(index, tcb, now);
     return;
   }
   const frame = TcpFrame.of(next);

@@ -1,8 +1,9 @@
 // One segment onto the wire: headers in front of the payload, options, checksum, the TX ring.
 
 import { foldSum, sumBytes } from "../base/checksum";
-import { Destination } from "../link/destination";
+import { Destination, isLocalDestination } from "../link/destination";
 import { finishByKernel, Queue, transmitRoom, transmitWith } from "../link/queue";
+import { hasLocalRoom, sendLocal } from "../local/segments";
 import { FrameMeta, FrameState } from "../region/frames";
 import { RegionHeader } from "../region/header";
 import { Socket } from "../socket/socket";
@@ -38,9 +39,10 @@ export function timestampNow(tcb: Tcb, now: u64): u32 {
 
 /**
  * Queue to send through, slot + 1, of a way that has room for one more frame; 0 if there is none:
- * the kernel is then asked to send what is queued.
+ * the kernel is then asked to send what is queued. On this host it is room that counts.
  */
 export function roomyQueue(entry: Destination): u32 {
+  if (isLocalDestination(entry)) return hasLocalRoom() ? 1 : 0;
   const queue = entry.queue;
   if (transmitRoom(queue - 1) != 0) return queue;
   const header = RegionHeader.get();
@@ -163,12 +165,18 @@ export function sealAndSend(
 ): void {
   const localNet = socket.localNet;
   const remoteNet = socket.remoteNet;
+  const ttl = <u32>socket.ttl | (tos << 8);
+  if (isLocalDestination(entry)) {
+    const ip = changetype<usize>(tcp) - <usize>IPV4_MIN_HEADER_BYTES;
+    writeIpv4(ip, ttl, tcpBytes, localNet, remoteNet);
+    sendLocal(frame, <u32>ip, IPV4_MIN_HEADER_BYTES + tcpBytes);
+    return;
+  }
   const queue = entry.queue - 1;
   const start = changetype<usize>(tcp) - <usize>LINK_AND_NETWORK_BYTES;
   store<u64>(start, entry.frameStart0);
   store<u64>(start, entry.frameStart8, 8);
-  const ttlAndTos = <u32>socket.ttl | (tos << 8);
-  writeIpv4(start + <usize>ETHERNET_HEADER_BYTES, ttlAndTos, tcpBytes, localNet, remoteNet);
+  writeIpv4(start + <usize>ETHERNET_HEADER_BYTES, ttl, tcpBytes, localNet, remoteNet);
   let options: u32 = 0;
   if (Queue.at(queue).finishesChecksums != 0) {
     tcp.checksumNet = <u16>foldSum(pseudoSum(tcpBytes, localNet, remoteNet));

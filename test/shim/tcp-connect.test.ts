@@ -230,7 +230,7 @@ scenario(
   { bypass: { connections: 2, segments: 4 } },
 );
 
-scenario("connects on this host and to loopback are the kernel's", async (scene) => {
+scenario("a program connects to itself, on this host and by loopback", async (scene) => {
   const subject = await scene.subject();
   for (const address of ["127.0.0.1", scene.left.address]) {
     const listener = await listening(subject, address);

@@ -19,6 +19,8 @@ export interface Counts {
   /** TCP connections that the stack opened or let in, and segments that it took and put. */
   connections: number;
   segments: number;
+  /** Bytes from one accelerated program of the host to another, on connections. */
+  localBytes: number;
   /** Segments of the kernel's own TCP, those on loopback included. */
   kernelSegments: number;
 }
@@ -39,6 +41,7 @@ export async function trafficCounts(host: Host): Promise<Counts> {
     kernelSent: sum(udp, "OutDatagrams"),
     connections: sum(counters, "tcpActiveOpens", "tcpPassiveOpens"),
     segments: sum(counters, "rxSegments", "txSegments"),
+    localBytes: sum(counters, "localStreamBytes"),
     kernelSegments: sum(tcp, "InSegs", "OutSegs"),
   };
 }
@@ -50,6 +53,7 @@ const WAYS = [
   ["localDatagrams", "kernelSent", "datagrams within the host"],
   ["connections", "kernelSegments", "connections"],
   ["segments", "kernelSegments", "segments"],
+  ["localBytes", "kernelSegments", "bytes on connections within the host"],
 ] as const;
 
 /** Fails unless the counters prove the bypass. */
