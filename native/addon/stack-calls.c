@@ -190,6 +190,21 @@ static napi_value claimant(napi_env env, napi_callback_info info) {
   return number(env, core_claimant((uint32_t)slot));
 }
 
+/* coreLock(): holds the region's lock until coreUnlock(), for a look at all of it. */
+static napi_value lock_region(napi_env env, napi_callback_info info) {
+  (void)info;
+  if (stack == NULL) return number(env, -EINVAL);
+  lock();
+  return number(env, 0);
+}
+
+/* coreUnlock() */
+static napi_value unlock_region(napi_env env, napi_callback_info info) {
+  (void)info;
+  core_release(&wires, owner);
+  return number(env, 0);
+}
+
 /* coreBury(): repairs the region if a process that is gone holds the lock. 1 if so. */
 static napi_value bury(napi_env env, napi_callback_info info) {
   (void)info;
@@ -205,6 +220,8 @@ void export_core(napi_env env, napi_value exports) {
   export_function(env, exports, "coreSetQueue", set_queue);
   export_function(env, exports, "coreClaim", claim);
   export_function(env, exports, "coreClaimant", claimant);
+  export_function(env, exports, "coreLock", lock_region);
+  export_function(env, exports, "coreUnlock", unlock_region);
   export_function(env, exports, "coreBury", bury);
   napi_value calls;
   if (napi_create_object(env, &calls) != napi_ok) return;

@@ -166,6 +166,16 @@ function checkDaemon({ daemon, daemonProblem }: Machine): Finding {
   return ok(subject, `running (pid ${daemon.pid})`);
 }
 
+function checkRegion({ breaches }: Machine): Finding {
+  const subject = "region";
+  if (breaches === null) return ok(subject, "not looked at");
+  const [first, ...others] = breaches;
+  if (first === undefined) return ok(subject, "every list and count in it is right");
+  const more = others.length === 0 ? "" : ` (and ${others.length} more)`;
+  const advice = "please report this; exasockctl stop and a new start mend it";
+  return fail(subject, `${first}${more}`, advice);
+}
+
 function receiveMode({ features, link, driver }: InterfaceFacts): string {
   const native = features.xdp !== undefined && (features.xdp & XDP_REDIRECT) !== 0;
   const zeroCopy = features.xdp !== undefined && (features.xdp & XDP_ZERO_COPY) !== 0;
@@ -269,6 +279,7 @@ export function examine(machine: Machine): Finding[] {
     checkProcessors,
     checkLibrary,
     checkDaemon,
+    checkRegion,
   ];
   return [...checks.map((check) => check(machine)), ...checkInterfaces(machine)];
 }

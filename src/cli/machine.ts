@@ -17,7 +17,7 @@ import {
 } from "../daemon/netlink/route.ts";
 import { NETLINK_ROUTE, NetlinkRequests } from "../daemon/netlink/socket.ts";
 import type { Status } from "../daemon/status.ts";
-import { askStatus } from "./control-client.ts";
+import { ask, askStatus } from "./control-client.ts";
 import { type DeviceFeatures, DeviceQueries } from "./device-features.ts";
 import { errno } from "./errno.ts";
 import { BUILD_FOLDER } from "./native.ts";
@@ -62,6 +62,8 @@ export interface Machine {
   daemon: Status | null;
   /** Why exasockd could not be asked; "" when it could or when none runs. */
   daemonProblem: string;
+  /** What is wrong with the region; null when that was not looked at. */
+  breaches: readonly string[] | null;
 }
 
 function readText(path: string): string | null {
@@ -174,11 +176,15 @@ function isReadable(path: string): boolean {
   }
 }
 
-function askDaemon(stack: string): { daemon: Status | null; daemonProblem: string } {
+function askDaemon(stack: string): Pick<Machine, "daemon" | "daemonProblem" | "breaches"> {
   try {
-    return { daemon: askStatus(stack), daemonProblem: "" };
+    const daemon = askStatus(stack);
+    // Only root may have everybody wait.
+    const reply = process.geteuid?.() === 0 ? ask(stack, { type: "check" }) : null;
+    const { breaches = null } = (reply ?? {}) as { breaches?: string[] };
+    return { daemon, daemonProblem: "", breaches };
   } catch (error) {
-    return { daemon: null, daemonProblem: (error as Error).message };
+    return { daemon: null, daemonProblem: (error as Error).message, breaches: null };
   }
 }
 

@@ -37,7 +37,8 @@ export function refusal(
 ): string | undefined {
   // A program that comes back shows by its slot that it had the right.
   if (peer.uid === 0 || type === "status" || type === "rejoin") return undefined;
-  if (type === "stop" || type === "up" || type === "down") return "only root may do that";
+  if (type === "check" || type === "stop" || type === "up" || type === "down")
+    return "only root may do that";
   if (group !== null && peer.groups.includes(group)) return undefined;
   return "only root and the group exasock may use this stack";
 }

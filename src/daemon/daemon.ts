@@ -313,6 +313,9 @@ export class Daemon {
       case "status":
         connection.send(JSON.stringify(this.#status()));
         return;
+      case "check":
+        connection.send(JSON.stringify({ ok: true, breaches: this.#region.breaches() }));
+        return;
       case "stop":
         connection.send(JSON.stringify({ ok: true }));
         void this.stop(`asked to by pid ${connection.peer.pid}`);

@@ -69,6 +69,9 @@ export interface Native {
   coreClaim(): number;
   /** Pid of the process that uses a client slot; 0 nobody, -1 one that has no pid here. */
   coreClaimant(slot: number): number;
+  /** Holds the region's lock until coreUnlock(); calls of the stack meanwhile would never end. */
+  coreLock(): number;
+  coreUnlock(): number;
   /** Repairs the region if a process that is gone holds the lock: 1 if so. */
   coreBury(): number;
   stack: StackCalls;

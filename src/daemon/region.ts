@@ -23,6 +23,7 @@ import {
   WaiterView,
 } from "../../build/gen/layout.ts";
 import { IPPROTO_TCP, IPPROTO_UDP } from "./netlink/sock-diag.ts";
+import { regionBreaches } from "../core/region-checks.ts";
 import type { PoolSize } from "./options.ts";
 import type { PortName } from "./shared-ports.ts";
 import { check, checkValue, native, type StackCalls } from "./native.ts";
@@ -159,6 +160,16 @@ export class Region {
     for (let slot = 1; slot < end; slot++) {
       const waiter = new WaiterView(this.view, WAITERS_OFFSET + slot * WaiterView.BYTES);
       if (waiter.state === WaiterState.Sleeping) yield slot;
+    }
+  }
+
+  /** What is wrong with it. Everybody else waits for as long as this takes, some 20 ms. */
+  breaches(): string[] {
+    check(native().coreLock(), "the region's lock");
+    try {
+      return regionBreaches(this.view);
+    } finally {
+      native().coreUnlock();
     }
   }
 

@@ -27,6 +27,8 @@ const requestSchema = z.discriminatedUnion("type", [
   /** The AF_XDP sockets again, after a change. Only after `join`. */
   z.strictObject({ type: z.literal("queues") }),
   z.strictObject({ type: z.literal("status") }),
+  /** Whether the region's invariants hold: what does not, in words. */
+  z.strictObject({ type: z.literal("check") }),
   z.strictObject({ type: z.literal("stop") }),
   z.strictObject({ type: z.literal("up"), interfaces }),
   z.strictObject({ type: z.literal("down"), interfaces }),

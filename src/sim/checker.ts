@@ -13,7 +13,12 @@ import {
   SocketState,
   TcpState,
 } from "../../build/gen/layout.ts";
-import { checkConnection, type Connection, type Fail, type Held } from "./connection-checks.ts";
+import {
+  checkConnection,
+  type Connection,
+  type Fail,
+  type Held,
+} from "../core/connection-checks.ts";
 import type { Host } from "./host.ts";
 
 /** With more sockets than this, all are looked at only in a deep check. */
@@ -25,6 +30,7 @@ export type Checker = ReturnType<typeof createChecker>;
 
 export function createChecker(host: Host, fail: Fail) {
   const { header, sockets } = host;
+  const inspected = { view: host.view, header, deadline: () => host.calls.nextDeadline() };
   /** Right edge of the window that each connection (by the socket's sequence) last advertised. */
   const edges = new Map<bigint, number>();
 
@@ -56,7 +62,7 @@ export function createChecker(host: Host, fail: Fail) {
     let timeWaits = 0;
     for (const one of connections()) {
       const { tcb, index } = one;
-      checkConnection(host, one, held, now, (message) => fail(`socket ${index}: ${message}`));
+      checkConnection(inspected, one, held, now, (message) => fail(`socket ${index}: ${message}`));
       checkEdge(one);
       if (tcb.wheelSlot !== 0) wheel += 1;
       if (tcb.state === TcpState.TimeWait) timeWaits += 1;

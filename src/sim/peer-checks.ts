@@ -2,7 +2,7 @@
 // know this, but the simulator can.
 
 import { FrameMark, TcpState } from "../../build/gen/layout.ts";
-import { after, before, chain, type Connection, type Fail } from "./connection-checks.ts";
+import { after, before, chain, type Connection, type Fail } from "../core/connection-checks.ts";
 import type { Node } from "./node.ts";
 
 function keyOf(from: { address: string; port: number }, to: { address: string; port: number }) {

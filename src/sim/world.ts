@@ -4,7 +4,7 @@
 import { readFileSync } from "node:fs";
 import type { Fuse } from "./fuse.ts";
 import type { HostOptions } from "./host.ts";
-import type { Fail } from "./connection-checks.ts";
+import type { Fail } from "../core/connection-checks.ts";
 import { type Clock, createClock } from "./clock.ts";
 import { createLedger } from "./ledger.ts";
 import { createLink, type Link, type LinkOptions } from "./link.ts";

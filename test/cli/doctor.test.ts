@@ -53,6 +53,7 @@ function aMachine(changes: Partial<Machine> = {}): Machine {
     library: { path: "/x/libexasock.so", found: true, build: "0123456789abcdef" },
     daemon: null,
     daemonProblem: "",
+    breaches: null,
     ...changes,
   };
 }
@@ -91,6 +92,7 @@ describe("doctor", () => {
       { kernelRelease: "6.4.9", kernelConfig: new Map(), hasBtf: false, xdpSocket: "EAFNOSUPPORT" },
       { bpfMap: "EPERM", user: { ...ALICE, isMember: false }, processors: 1, interfaces: [] },
       { daemonProblem: "exasockd did not answer within 5 s" },
+      { breaches: ["frames: 1 are held by nobody"] },
       { user: { ...ALICE, uid: 0 }, groupExists: false },
     ];
     for (const finding of changes.flatMap(findings)) {

@@ -7,7 +7,7 @@ import type { Calls } from "../support/calls.ts";
 import { CONTROL, warmUp } from "../support/exasock.ts";
 import { callsOn, killDaemon } from "../support/outage.ts";
 import { skipWithoutRoot } from "../support/privilege.ts";
-import { assertFramesConserved } from "../support/proof.ts";
+import { assertFramesConserved, assertSound } from "../support/proof.ts";
 import { accept, arrived, listening } from "../support/tcp.ts";
 
 const options = { skip: skipWithoutRoot };
@@ -48,6 +48,7 @@ test("a killed program's connection ends as if it had closed it", options, async
   await kill(subject);
   assert.equal((await waiting).data.length, 0);
   await assertFramesConserved(left);
+  await assertSound(left);
 });
 
 test("what a killed program has sent arrives, however slow the peer is", options, async () => {
@@ -61,6 +62,7 @@ test("what a killed program has sent arrives, however slow the peer is", options
   assert.equal((await peer.recv(p)).data.length, 0);
   await peer.close(p);
   await assertFramesConserved(left);
+  await assertSound(left);
 });
 
 test("what a killed program has not read resets its connection", options, async () => {
@@ -72,6 +74,7 @@ test("what a killed program has not read resets its connection", options, async 
   await kill(subject);
   await waiting;
   await assertFramesConserved(left);
+  await assertSound(left);
 });
 
 test("a killed program's listener refuses, and its port is free", options, async () => {
@@ -90,6 +93,7 @@ test("a killed program's listener refuses, and its port is free", options, async
     await peer.expecting("ECONNREFUSED").connect(await peer.socket("SOCK_STREAM"), listener.at);
   }
   await assertFramesConserved(left);
+  await assertSound(left);
 });
 
 test("a connection goes on while other programs' connections are cut off", options, async () => {
@@ -109,6 +113,7 @@ test("a connection goes on while other programs' connections are cut off", optio
     assert.equal((await subject.recv(a)).data.toString(), `answer ${i}`);
   }
   await assertFramesConserved(left);
+  await assertSound(left);
 });
 
 test("listeners go on when exasockd is killed", options, async () => {

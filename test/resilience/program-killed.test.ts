@@ -10,7 +10,7 @@ import { ROOT } from "../support/compile.ts";
 import { assertServes, startEcho } from "../support/echo.ts";
 import { LAUNCHER, status, warmUp } from "../support/exasock.ts";
 import { skipWithoutRoot } from "../support/privilege.ts";
-import { assertFramesConserved } from "../support/proof.ts";
+import { assertFramesConserved, assertSound } from "../support/proof.ts";
 
 const options = { skip: skipWithoutRoot };
 const FLOOD_PER_SECOND = 20_000;
@@ -52,6 +52,7 @@ for (const mode of ["spin", "adaptive", "sleep"]) {
     await until("the victims' sockets to be removed", async () => (await socketCount(left)) === 1);
     await assertServes(survivor, right);
     await assertFramesConserved(left);
+    await assertSound(left);
   });
 }
 
@@ -69,6 +70,7 @@ test("a survivor serves while others are killed around it", options, async () =>
     await victim.program.waitForExit();
   }
   await assertFramesConserved(left);
+  await assertSound(left);
 });
 
 test(
@@ -87,6 +89,7 @@ test(
     await victim.program.waitForExit();
     await until("its socket to be removed", async () => (await socketCount(left)) === 0);
     await assertFramesConserved(left);
+    await assertSound(left);
     const next = await startEcho(left);
     await assertServes(next, right);
   },
@@ -118,4 +121,5 @@ test("a killed program's port is free for the next one", options, async () => {
     await client[Symbol.asyncDispose]();
   }
   await assertFramesConserved(left);
+  await assertSound(left);
 });

@@ -3,6 +3,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { regionBreaches } from "../../src/core/region-checks.ts";
 import { createMachine, LOCAL, type Machine, PEER } from "./machine.ts";
 import { udpDatagram } from "./packets.ts";
 
@@ -101,7 +102,10 @@ for (const [what, action] of Object.entries(actions)) {
       const { socket, other } = prepare(machine);
       if (!killedAt(life, n, () => action(machine, socket))) break;
       kills += 1;
+      // Whoever repairs may be killed, too.
+      killedAt(life, n, () => machine.calls.regionRecover());
       machine.calls.regionRecover();
+      assert.deepEqual(regionBreaches(machine.view), []);
       const { queued } = machine.census();
       assert.ok(queued >= 5, `only ${queued} datagrams are left`);
       machine.poll();
@@ -117,7 +121,7 @@ for (const [what, action] of Object.entries(actions)) {
       machine.poll();
       machine.calls.socketSetOption(socket, 19, 4096);
       assert.equal(machine.send(socket, Uint8Array.of(1)), 1);
-      assert.equal(machine.header.recoveries, 1n);
+      assert.ok(machine.header.recoveries >= 1n);
       machine.census();
     }
     assert.ok(kills > 0, "no host call was reached");

@@ -4,7 +4,8 @@ import assert from "node:assert/strict";
 import type { Status } from "../../src/daemon/status.ts";
 import type { Host } from "../../src/lab/network.ts";
 import { until } from "../../src/lab/program.ts";
-import { status } from "./exasock.ts";
+import type { Finding } from "../../src/cli/doctor.ts";
+import { CONTROL, status } from "./exasock.ts";
 
 /** What passed one host, by either way. */
 export interface Counts {
@@ -95,4 +96,13 @@ export async function assertFramesConserved(host: Host): Promise<void> {
     balance = frameBalance(now);
     return balance.missing === 0;
   }).catch(() => assert.fail(`frames are missing: ${JSON.stringify(balance)}`));
+}
+
+/** Fails unless every list, count and table of the host's region is right. */
+export async function assertSound(host: Host): Promise<void> {
+  const program = host.start([CONTROL, "doctor", "--json"]);
+  const { stdout } = await program.waitForExit();
+  const { findings } = JSON.parse(stdout) as { findings: Finding[] };
+  const [region] = findings.filter(({ subject }) => subject === "region");
+  assert.equal(region?.message, "every list and count in it is right");
 }

@@ -5,13 +5,21 @@ import {
   FRAME_META_BYTES,
   FrameMark,
   FrameState,
+  type RegionHeaderView,
   type SocketView,
   TcpFlag,
   type TcbView,
   TcpFrameView,
   TcpState,
 } from "../../build/gen/layout.ts";
-import type { Host } from "./host.ts";
+
+/** A region whose lock the caller holds, or that nobody else uses. */
+export interface Inspected {
+  readonly view: DataView;
+  readonly header: RegionHeaderView;
+  /** When poll() is due. */
+  deadline(): bigint;
+}
 
 export interface Connection {
   index: number;
@@ -40,7 +48,11 @@ export const before = (a: number, b: number) => ((a - b) | 0) < 0;
 export const after = (a: number, b: number) => before(b, a);
 
 /** The frames of a chain. */
-export function* chain(host: Host, head: number, fail: Fail): Generator<TcpFrameView> {
+export function* chain(
+  host: Pick<Inspected, "view" | "header">,
+  head: number,
+  fail: Fail,
+): Generator<TcpFrameView> {
   let at = head;
   for (let steps = 0; at !== 0; steps++) {
     if (steps > host.header.frameCount) fail("a queue of frames is a circle");
@@ -51,9 +63,9 @@ export function* chain(host: Host, head: number, fail: Fail): Generator<TcpFrame
   }
 }
 
-/** Checks everything; adds the connection's frames to `held`. */
+/** Checks everything; adds the connection's frames to `held`. `now` 0: timers may be late. */
 export function checkConnection(
-  host: Host,
+  host: Inspected,
   connection: Connection,
   held: Held,
   now: bigint,
@@ -84,7 +96,7 @@ interface Sent {
 }
 
 /** Recounts the send queue, and checks that it is one stretch of the sequence space. */
-function checkSendQueue(host: Host, connection: Connection, held: Held, fail: Fail): void {
+function checkSendQueue(host: Inspected, connection: Connection, held: Held, fail: Fail): void {
   const { index, tcb, socket } = connection;
   const sent = { frames: 0, bytes: 0, packetsOut: 0, sackedOut: 0, lostOut: 0, retransOut: 0 };
   let next: number | undefined;
@@ -173,7 +185,7 @@ function checkSequence(tcb: TcbView, fail: Fail): void {
   }
 }
 
-function checkReceiveQueues(host: Host, connection: Connection, held: Held, fail: Fail): void {
+function checkReceiveQueues(host: Inspected, connection: Connection, held: Held, fail: Fail): void {
   const { index, tcb, socket } = connection;
   let readable = 0;
   for (const frame of chain(host, socket.receiveHead, fail)) {
@@ -197,7 +209,7 @@ function checkReceiveQueues(host: Host, connection: Connection, held: Held, fail
 }
 
 /** Every deadline is covered by the wheel, none has passed, and what is in flight has one. */
-function checkTimers(host: Host, tcb: TcbView, now: bigint, fail: Fail): void {
+function checkTimers(host: Inspected, tcb: TcbView, now: bigint, fail: Fail): void {
   const deadlines = [tcb.retransmitAt, tcb.delackAt, tcb.lingerAt].filter((at) => at !== 0n);
   const [first = 0n] = deadlines.sort((a, b) => Number(a - b));
   if (deadlines.length > 0) {
@@ -205,7 +217,7 @@ function checkTimers(host: Host, tcb: TcbView, now: bigint, fail: Fail): void {
     if (tcb.wheelAt > first) fail("the wheel looks at the timer too late");
     const late = host.header.recoveries > 0n ? LATE_AFTER_RECOVERY_NANOS : LATE_NANOS;
     if (first + late < now) fail(`a timer is ${now - first} ns late`);
-    if (host.calls.nextDeadline() > first + late) fail("poll() is due too late for a timer");
+    if (host.deadline() > first + late) fail("poll() is due too late for a timer");
   }
   const waits = TcpFlag.RouteWait | TcpFlag.OutputPending;
   const isSynchronised = tcb.state >= TcpState.Established && tcb.state !== TcpState.TimeWait;
