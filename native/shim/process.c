@@ -10,8 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct Process process = {
-    .control = -1, .arrivalsProgram = -1, .vault = {-1, -1}, .wires = {.bell = -1}};
+struct Process process = {.control = -1,
+                          .arrivalsProgram = -1,
+                          .vault = {-1, -1},
+                          .wait = EXASOCK_WAIT_ADAPTIVE,
+                          .wires = {.bell = -1}};
 
 void process_before_fork(void) { fd_share_all(); }
 
@@ -36,8 +39,8 @@ __attribute__((constructor)) void process_init(void) {
   const char *require = getenv("EXASOCK_REQUIRE");
   process.require = require != NULL && strcmp(require, "0") != 0;
   const char *wait = getenv("EXASOCK_WAIT");
-  if (wait != NULL && strcmp(wait, "spin") == 0) process.wait = WAIT_SPIN;
-  if (wait != NULL && strcmp(wait, "sleep") == 0) process.wait = WAIT_SLEEP;
+  if (wait != NULL && strcmp(wait, "spin") == 0) process.wait = EXASOCK_WAIT_SPIN;
+  if (wait != NULL && strcmp(wait, "sleep") == 0) process.wait = EXASOCK_WAIT_SLEEP;
   const char *name = getenv("EXASOCK_STACK");
   snprintf(process.stackName, sizeof process.stackName, "%s", name != NULL ? name : "default");
   shim_resolve_all();

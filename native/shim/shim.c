@@ -70,6 +70,7 @@ void shim_resolve_all(void) {
   }
 #define BODY_ALWAYS(type, name, prototype, arguments, handler) \
   EXPORTED(type, name, prototype) { return shim_##handler arguments; }
+#define BODY_EXTENSION BODY_ALWAYS
 #define BODY_RESOLVER(type, name, prototype, arguments, handler) \
   EXPORTED(type, name, prototype) {                              \
     self.resolving++;                                            \

@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "core.h"
+#include "exasock/extensions.h"
 
 #define LIKELY(x) __builtin_expect(!!(x), 1)
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
@@ -41,6 +42,7 @@ extern struct Real real;
 #define HANDLER_EPOLL HANDLER_FD
 #define HANDLER_STATE HANDLER_FD
 #define HANDLER_ALWAYS HANDLER_FD
+#define HANDLER_EXTENSION HANDLER_FD
 #define HANDLER_RESOLVER(type, handler, prototype)
 #define HANDLER_ASM(type, handler, prototype)
 #define CALL(type, name, prototype, arguments, kind, handler, number) \
@@ -171,8 +173,6 @@ void fd_close_all_private(void);
 
 /* --- This process and its connection to exasockd (join.c, process.c) --- */
 
-enum Wait { WAIT_ADAPTIVE, WAIT_SPIN, WAIT_SLEEP };
-
 struct Process {
   /* As getpid() said when the tables became this process's own. */
   pid_t pid;
@@ -181,7 +181,8 @@ struct Process {
   bool quiet;
   bool disabled;
   bool require;
-  enum Wait wait;
+  /* How threads wait that set nothing else. */
+  enum exasock_wait_mode wait;
   char stackName[64];
   /* The region is mapped. */
   bool joined;
@@ -236,13 +237,24 @@ static inline bool process_usable(void) {
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void trace_result(const char *name, int fd, long result);
 
-/* --- This thread (wait.c, signal.c) --- */
+/* --- This thread (wait.c, spin.c, signal.c) --- */
 
 struct Thread {
   /* Region waiter slot (0 none), its doorbell, and whether it is armed. */
   uint32_t waiter;
   int doorbell;
   bool armed;
+  /* glibc's record of what to do should the thread be cancelled in its sleep. */
+  void *cleanup;
+  /* EXASOCK_WAIT_DEFAULT, or the program's choice for this thread. */
+  enum exasock_wait_mode waitMode;
+  /* What adaptive waiting knows of the waits so far: see spin.c. */
+  uint32_t usualNanos;
+  uint32_t lostWaits;
+  uint32_t crowd;
+  uint32_t probe;
+  uint32_t hogs;
+  uint64_t hoggedUntil;
   /* Nested sections in which the program's signal handlers must not run. */
   unsigned held;
   /* The resolver runs: sockets stay with the kernel. */
@@ -307,11 +319,39 @@ static inline void pause_cpu(void) {
 #endif
 }
 
+static inline enum exasock_wait_mode wait_mode(void) {
+  return self.waitMode != EXASOCK_WAIT_DEFAULT ? self.waitMode : process.wait;
+}
+
+/* The spinning of one wait. */
+struct Spin {
+  uint64_t began;
+  /* No longer than to this time; 0: not at all, or not any more. */
+  uint64_t until;
+  /* The clock when it was last read. */
+  uint64_t looked;
+  /* When others are next offered the CPU. */
+  uint64_t offerAt;
+  bool adaptive;
+  bool spun;
+  /* Others want this CPU: it is offered to them all the time. */
+  bool shares;
+  /* They took it in this wait. */
+  bool met;
+  bool hogged;
+};
+void spin_begin(struct Spin *spin, uint64_t now);
+/* The clock was read: offers the CPU to others if that is due. The time after that. */
+uint64_t spin_look(struct Spin *spin, uint64_t now);
+/* What was waited for is there, after a sleep or without one. */
+void spin_end(const struct Spin *spin, uint64_t now, bool slept);
+
 enum { WAIT_EXTRA_FDS = 2 + (int)MAX_QUEUES };
 #define FOREVER UINT64_MAX
 
 /* A blocked call. `ready` is tried until it returns non-zero, or the deadline passes. */
 struct Waiting {
+  /* `askKernel`: what only the kernel can tell may have changed. */
   int (*ready)(void *context, uint64_t now, bool askKernel);
   void *context;
   /* CLOCK_MONOTONIC, or FOREVER. */
@@ -328,11 +368,16 @@ struct Waiting {
   const size_t *progress;
   /* Signal mask during the wait, or NULL. */
   const sigset_t *mask;
+  /* As they were when the wait began; of wait_until. */
+  unsigned interrupts;
+  unsigned restarted;
 };
 /* What `ready` returned; 0 at the deadline; -EINTR. */
 int wait_until(struct Waiting *waiting);
-/* Stops being a sleeper: for signal handlers and the end of a thread. */
+/* Stops being a sleeper. */
 void wait_disarm(void);
+/* The same for a handler that may jump out of the sleep. True if the thread was about to sleep. */
+bool wait_leave(void);
 /* Wakes this thread's own sleep. */
 void wait_ring_self(void);
 void wait_prepare(void);

@@ -67,18 +67,16 @@ static void trampoline(int number, siginfo_t *info, void *context) {
   }
   if ((action.sa_flags & SA_RESTART) != 0) self.restarts++;
   else self.interrupts++;
-  if (self.armed) {
-    /* The handler may not come back: nobody must count on this thread to watch the rings. */
-    int saved = errno;
-    wait_disarm();
-    wait_ring_self();
-    errno = saved;
-  }
+  /* The handler may not come back: nothing of a sleep must be left that it ended. */
+  bool slept = wait_leave();
   if ((action.sa_flags & (int)SA_RESETHAND) != 0) actions[number].sa_handler = SIG_DFL;
-  /* Another thread has just taken the handler away. */
-  if (!has_handler(&action)) return;
-  if ((action.sa_flags & SA_SIGINFO) != 0) action.sa_sigaction(number, info, context);
-  else action.sa_handler(number);
+  /* Another thread may just have taken the handler away. */
+  if (has_handler(&action)) {
+    if ((action.sa_flags & SA_SIGINFO) != 0) action.sa_sigaction(number, info, context);
+    else action.sa_handler(number);
+  }
+  /* Behind the handler, in which a wait of its own would take the ring for its own. */
+  if (slept) wait_ring_self();
 }
 
 static struct sigaction with_trampoline(const struct sigaction *action) {

@@ -1,7 +1,7 @@
 /*
- * How a blocked call waits: it spins for a while, looking at the rings itself, then sleeps in
- * ppoll() on its kernel descriptors and a doorbell that whoever has something for it rings. One
- * sleeper of all, the leader, sleeps on the AF_XDP sockets too.
+ * How a blocked call waits: it spins as long as spin.c says, looking at the rings itself, then
+ * sleeps in ppoll() on its kernel descriptors and a doorbell that whoever has something for it
+ * rings. One sleeper of all, the leader, sleeps on the AF_XDP sockets too.
  */
 #include "shim.h"
 
@@ -11,15 +11,15 @@
 #include <sys/un.h>
 #include <time.h>
 
-/* Longer than the wake-up that sleeping costs, short enough not to be seen in top. */
-#define SPIN_NANOS 60000u
 /* Spinning threads look at what needs a system call this often. */
 #define SLOW_CHECK_NANOS 1000000u
+/* The same for signals that are blocked but for the time of the call. */
+#define MASK_CHECK_NANOS 20000u
 /*
  * Turns of the spin between two looks at the clock, which cost as much as a turn, and between two
- * offers of the CPU to others, which cost ten.
+ * offers of the CPU to others by a thread that only spins, which cost ten.
  */
-enum { CLOCK_TURNS = 8, YIELD_TURNS = 1024, POLL_BUDGET = 64 };
+enum { CLOCK_TURNS = 8, YIELD_TURNS = 1024, POLL_BUDGET = 64, SIGNALS_BYTES = 8 };
 
 uint64_t now_nanos(void) {
   struct timespec now;
@@ -103,11 +103,23 @@ static void disarm_on_cancel(void *unused) {
   wait_disarm();
 }
 
+bool wait_leave(void) {
+  if (self.cleanup != NULL) __pthread_unregister_cancel(self.cleanup);
+  self.cleanup = NULL;
+  bool was = self.armed;
+  int saved = errno;
+  wait_disarm();
+  errno = saved;
+  return was;
+}
+
 void wait_ring_self(void) {
   if (self.waiter == 0) return;
+  int saved = errno;
   struct sockaddr_un name;
   socklen_t bytes = core_bell_address(&name, process.stackName, self.waiter);
   real.sendto(process.wires.bell, "", 1, MSG_DONTWAIT, (struct sockaddr *)&name, bytes);
+  errno = saved;
 }
 
 static pthread_key_t threadEnd;
@@ -154,30 +166,40 @@ static bool become_waiter(void) {
   return false;
 }
 
+/* What a thread sleeps on beside the caller's descriptors. */
+struct Sleep {
+  /* The doorbell was armed, if that was possible. */
+  bool begun;
+  nfds_t count;
+  /* Of the stack's timers, if they are this thread's to watch. */
+  uint64_t until;
+};
+
 /*
- * Arms this thread's doorbell and adds what it has to sleep on. Returns how many descriptors. The
- * leader sleeps no longer than to the stack's next timer.
+ * Arms this thread's doorbell, if there is one to be had. What came before rang no doorbell, so
+ * whoever calls this looks again before it sleeps. The leader sleeps no longer than to the stack's
+ * next timer.
  */
-static nfds_t arm(struct Waiting *waiting, uint64_t *until) {
+static void arm(struct Waiting *waiting, struct Sleep *sleep) {
   struct pollfd *more = &waiting->fds[waiting->count];
-  if (!stack_lock()) return 0;
+  *sleep = (struct Sleep){.begun = true, .until = FOREVER};
+  if (!process_usable() || !become_waiter() || !stack_lock()) return;
   /* Without exasockd nobody notices a leader that dies: then every sleeper is one. */
   bool leads = w2c_stack_waiterArm(stack, self.waiter, waiting->interest, waiting->set) != 0;
   leads = leads || process.control < 0;
   self.armed = true;
   stack_unlock();
-  nfds_t count = 0;
-  more[count++] = (struct pollfd){.fd = self.doorbell, .events = POLLIN};
-  more[count++] = (struct pollfd){.fd = process.control, .events = POLLIN};
-  if (leads && core_header()->nextTimerNanos < *until) *until = core_header()->nextTimerNanos;
+  more[sleep->count++] = (struct pollfd){.fd = self.doorbell, .events = POLLIN};
+  more[sleep->count++] = (struct pollfd){.fd = process.control, .events = POLLIN};
+  if (leads) sleep->until = core_header()->nextTimerNanos;
   for (uint32_t queue = 0; leads && queue < MAX_QUEUES; queue++) {
     int fd = process.wires.xsk[queue];
-    if (fd >= 0) more[count++] = (struct pollfd){.fd = fd, .events = POLLIN};
+    if (fd >= 0) more[sleep->count++] = (struct pollfd){.fd = fd, .events = POLLIN};
   }
-  return count;
 }
 
-static int sleep_in_kernel(struct pollfd *fds, nfds_t count, uint64_t deadline) {
+static int sleep_in_kernel(struct pollfd *fds, nfds_t count, uint64_t deadline,
+                           const sigset_t *mask) {
   struct timespec left = {0};
   uint64_t now = now_nanos();
   if (deadline > now) {
@@ -186,37 +208,53 @@ static int sleep_in_kernel(struct pollfd *fds, nfds_t count, uint64_t deadline) 
   }
   int result;
   pthread_cleanup_push(disarm_on_cancel, NULL);
-  result = real.ppoll(fds, count, deadline == FOREVER ? NULL : &left, NULL);
+  self.cleanup = &__cancel_buf;
+  result = real.ppoll(fds, count, deadline == FOREVER ? NULL : &left, mask);
+  self.cleanup = NULL;
   pthread_cleanup_pop(0);
   return result;
 }
 
-/* One sleep. Non-zero as `ready` says; 0 when it is time to look again. */
-static int sleep_once(struct Waiting *waiting, bool *interrupted) {
-  bool usable = process_usable() && become_waiter();
-  uint64_t until = waiting->deadline;
-  nfds_t extra = usable ? arm(waiting, &until) : 0;
-  /* What came between the last look and the arming rang no doorbell. */
-  int done = waiting->ready(waiting->context, now_nanos(), true);
-  if (done != 0) {
-    wait_disarm();
-    return done;
-  }
-  if (extra == 0 && process_usable()) {
-    /* Nobody can wake this thread: it has to look itself. */
-    uint64_t soon = deadline_after(SLOW_CHECK_NANOS);
-    if (soon < until) until = soon;
-  }
-  int result = sleep_in_kernel(waiting->fds, waiting->count + extra, until);
-  *interrupted = result < 0 && errno == EINTR;
-  wait_disarm();
-  char byte[8];
+/* Whether a handler ran since the wait began. */
+static bool was_handled(const struct Waiting *waiting) {
+  return self.interrupts != waiting->interrupts || self.restarts != waiting->restarted;
+}
+
+/* Sleeps as one whom nobody can wake: it has to look itself, and signals must not slip past. */
+static int sleep_alone(struct Waiting *waiting) {
+  uint64_t until = process_usable() ? deadline_after(SLOW_CHECK_NANOS) : FOREVER;
+  if (waiting->deadline < until) until = waiting->deadline;
+  sigset_t every;
+  sigset_t before;
+  sigfillset(&every);
+  pthread_sigmask(SIG_SETMASK, &every, &before);
+  if (was_handled(waiting)) until = 0;
+  const sigset_t *mask = waiting->mask != NULL ? waiting->mask : &before;
+  int result = sleep_in_kernel(waiting->fds, waiting->count, until, mask);
+  int error = errno;
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  errno = error;
+  return result;
+}
+
+/* One sleep. True if the kernel is worth asking why it ended. */
+static bool sleep_once(struct Waiting *waiting, struct Sleep *sleep, bool *interrupted) {
   struct pollfd *more = &waiting->fds[waiting->count];
-  if (result > 0 && extra > 0) {
-    if (more[0].revents != 0) real.recv(self.doorbell, byte, sizeof byte, MSG_DONTWAIT);
-    if (more[1].revents != 0) process_check_daemon();
+  uint64_t until = waiting->deadline < sleep->until ? waiting->deadline : sleep->until;
+  nfds_t count = waiting->count + sleep->count;
+  int result = sleep->count == 0 ? sleep_alone(waiting)
+                                 : sleep_in_kernel(waiting->fds, count, until, waiting->mask);
+  *interrupted = result < 0 && errno == EINTR;
+  if (result <= 0) return true;
+  for (nfds_t i = 0; i < sleep->count; i++) result -= more[i].revents != 0;
+  if (sleep->count > 0 && more[0].revents != 0) {
+    char byte[8];
+    real.recv(self.doorbell, byte, sizeof byte, MSG_DONTWAIT);
+    /* It rings once for each time that it is armed. */
+    sleep->begun = false;
   }
-  return 0;
+  if (sleep->count > 0 && more[1].revents != 0) process_check_daemon();
+  return result > 0;
 }
 
 /* A thread that spins never waits for the lock: it looks itself whether the owner lives. */
@@ -226,64 +264,110 @@ static void bury_owner(void) {
   unhold();
 }
 
-static int wait_loop(struct Waiting *waiting, unsigned interrupts, unsigned restarts) {
+/* Looks at what needs a system call. */
+static void check_slowly(uint64_t now) {
+  /* A poll that finds nothing still tells exasockd that it need not pump. */
+  if (stack_trylock()) {
+    w2c_stack_poll(stack, now, POLL_BUDGET);
+    stack_unlock();
+  } else {
+    bury_owner();
+  }
+  process_check_daemon();
+  pthread_testcancel();
+}
+
+static bool must_end(const struct Waiting *waiting, bool interrupted) {
+  bool partial = waiting->progress != NULL && *waiting->progress != 0;
+  bool restarted = self.restarts != waiting->restarted || interrupted;
+  bool ends = restarted && (!waiting->restarts || partial);
+  return self.interrupts != waiting->interrupts || ends;
+}
+
+/*
+ * Whether a signal came that only the call's own mask lets through. The kernel swaps the masks and
+ * runs the handler, as in a call of its own.
+ */
+static bool lets_through(const sigset_t *mask) {
+  const struct timespec none = {0};
+  sigset_t pending;
+  if (real.syscall(SYS_rt_sigpending, (long)(uintptr_t)&pending, SIGNALS_BYTES, 0, 0, 0, 0) != 0) {
+    return false;
+  }
+  uint64_t bits[2];
+  memcpy(&bits[0], &pending, SIGNALS_BYTES);
+  memcpy(&bits[1], mask, SIGNALS_BYTES);
+  return (bits[0] & ~bits[1]) != 0 && real.ppoll(NULL, 0, &none, mask) < 0 && errno == EINTR;
+}
+
+static int wait_loop(struct Waiting *waiting) {
   uint64_t now = now_nanos();
-  uint64_t spinUntil = process.wait == WAIT_SPIN    ? FOREVER
-                       : process.wait == WAIT_SLEEP ? 0
-                                                    : now + SPIN_NANOS;
   uint64_t slowCheck = now + SLOW_CHECK_NANOS;
+  uint64_t maskCheck = waiting->mask != NULL ? 0 : FOREVER;
+  struct Sleep sleep = {.begun = false};
   bool ask = false;
   bool interrupted = false;
+  bool slept = false;
+  struct Spin spin;
+  spin_begin(&spin, now);
   for (unsigned turn = 1;; turn++) {
-    if (turn % CLOCK_TURNS == 0) {
+    if (turn % CLOCK_TURNS == 0 || spin.shares) {
       /* A pause takes as long as a whole turn on some processors: one for several turns. */
       pause_cpu();
-      now = now_nanos();
+      now = spin_look(&spin, now_nanos());
     }
     bool late = now >= waiting->deadline;
     int done = waiting->ready(waiting->context, now, ask || late);
+    if (done != 0 || (late && slept)) spin_end(&spin, now, slept);
     if (done != 0) return done;
-    bool restarted = self.restarts != restarts || interrupted;
-    bool partial = waiting->progress != NULL && *waiting->progress != 0;
-    bool ends = restarted && (!waiting->restarts || partial);
-    if (self.interrupts != interrupts || ends) return -EINTR;
+    if (must_end(waiting, interrupted)) return -EINTR;
+    if (UNLIKELY(waiting->mask != NULL) && (late || now >= maskCheck)) {
+      if (lets_through(waiting->mask)) return -EINTR;
+      maskCheck = now + MASK_CHECK_NANOS;
+    }
     if (late) return 0;
     ask = interrupted = false;
-    if (now < spinUntil && process_usable()) {
-      if (turn % YIELD_TURNS == 0) sched_yield();
+    if (now < spin.until && process_usable()) {
+      if (!spin.adaptive && turn % YIELD_TURNS == 0) sched_yield();
       if (now < slowCheck) continue;
       slowCheck = now + SLOW_CHECK_NANOS;
       ask = true;
-      /* A poll that finds nothing still tells exasockd that it need not pump. */
-      if (stack_trylock()) {
-        w2c_stack_poll(stack, now, POLL_BUDGET);
-        stack_unlock();
-      } else {
-        bury_owner();
-      }
-      process_check_daemon();
-      pthread_testcancel();
-      continue;
+      check_slowly(now);
+    } else if (!sleep.begun || (sleep.count > 0 && !self.armed)) {
+      spin.until = 0;
+      arm(waiting, &sleep);
+      now = now_nanos();
+    } else {
+      ask = sleep_once(waiting, &sleep, &interrupted);
+      slept = true;
+      now = now_nanos();
+      /* A timer may be what ended the sleep. */
+      stack_pump(now);
     }
-    done = sleep_once(waiting, &interrupted);
-    if (done != 0) return done;
-    now = now_nanos();
-    ask = true;
-    /* A timer may be what ended the sleep. */
-    stack_pump(now);
   }
 }
 
-int wait_until(struct Waiting *waiting) {
-  unsigned interrupts = self.interrupts;
-  unsigned restarts = self.restarts;
+/*
+ * While the thread spins, what the call's mask blocks is blocked in addition, and what it lets
+ * through is looked for: so a handler that it alone lets run never runs in a call that succeeds.
+ */
+static int wait_masked(struct Waiting *waiting) {
   sigset_t before;
-  if (waiting->mask != NULL) pthread_sigmask(SIG_SETMASK, waiting->mask, &before);
-  int result = wait_loop(waiting, interrupts, restarts);
-  if (waiting->mask != NULL) {
-    int saved = errno;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    errno = saved;
-  }
+  long address = (long)(uintptr_t)waiting->mask;
+  long saved = (long)(uintptr_t)&before;
+  long changed = real.syscall(SYS_rt_sigprocmask, SIG_BLOCK, address, saved, SIGNALS_BYTES, 0, 0);
+  if (changed != 0) return -errno;
+  int result = wait_loop(waiting);
+  real.syscall(SYS_rt_sigprocmask, SIG_SETMASK, saved, 0, SIGNALS_BYTES, 0, 0);
+  return result;
+}
+
+int wait_until(struct Waiting *waiting) {
+  int saved = errno;
+  waiting->interrupts = self.interrupts;
+  waiting->restarted = self.restarts;
+  int result = waiting->mask != NULL ? wait_masked(waiting) : wait_loop(waiting);
+  wait_disarm();
+  errno = saved;
   return result;
 }
