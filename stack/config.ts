@@ -5,8 +5,18 @@
 export const MAX_CLIENTS: u32 = 1024;
 /** Threads that may sleep at the same time; slot 0 is exasockd's doorbell. */
 export const MAX_WAITERS: u32 = 4096;
-/** Classes of sockets by which programs learn what happened; one bit each in a sleeper's mask. */
-export const ACTIVITY_CLASSES: u32 = 64;
+/** Epoll instances of all programs together; those beyond are the kernel's alone. */
+export const MAX_EPOLL_SETS: u32 = 16384;
+/** Sockets and inner sets in them; one more is ENOSPC (fs.epoll.max_user_watches). */
+export const MAX_EPOLL_ITEMS: u32 = 262144;
+/** Chains of the table of items; a power of two. */
+export const EPOLL_BUCKETS: u32 = 65536;
+/** Processes that have an instance, for all instances together. */
+export const MAX_EPOLL_REFERENCES: u32 = 65536;
+/** Children that have not joined yet, of processes that have instances. */
+export const MAX_FORK_TICKETS: u32 = 4096;
+/** Events that one epoll_wait gets from the stack; the rest stays ready. */
+export const EPOLL_EVENTS_MAX: u32 = 1024;
 export const MAX_INTERFACES: u32 = 32;
 /** AF_XDP sockets of all interfaces together; one bit each in a kick mask. */
 export const MAX_QUEUES: u32 = 64;

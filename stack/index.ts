@@ -4,6 +4,19 @@
 
 import { isWildcard } from "./base/address";
 import { MAX_INTERFACES, MAX_QUEUES } from "./config";
+import {
+  addItem,
+  armItem,
+  collect,
+  deleteItem,
+  deliver,
+  modifyItem,
+  noteHalf,
+} from "./epoll/calls";
+import { isSetReady } from "./epoll/readiness";
+import { claimFork, createSet, dropFork, nextFork, reserveFork } from "./epoll/references";
+import { unrefer } from "./epoll/references";
+import { EpollSet, isSet } from "./epoll/set";
 import { storeRelease32 } from "./host";
 import { addAddress, removeAddress } from "./link/address";
 import { flushDestinations, nextRequest, rejectDestination } from "./link/destination";
@@ -49,7 +62,7 @@ import { configureTcp } from "./tcp/settings";
 import { readUrgent } from "./tcp/urgent";
 import { abortDatagram, connectedDestination, reserveDatagram } from "./udp/output";
 import { submitDatagram } from "./udp/output";
-import { addWaiter, armWaiter, disarmWaiter, removeWaiter } from "./wait/waiter";
+import { addWaiter, armWaiter, disarmWaiter, removeWaiter, wakeInSet } from "./wait/waiter";
 import { nextWakeup as nextWaiter, wakeupsPending } from "./wait/waiter";
 
 const ENOENT: i32 = 2;
@@ -518,6 +531,97 @@ export function tcpPortUsed(hi: u64, lo: u64, portNet: u32): u32 {
 export function tcpResetAll(now: u64): void {
   resetAll(clock(now));
   settle();
+}
+
+// ---- epoll -----------------------------------------------------------------------------------
+
+/** A new epoll set that this client refers to, or -ENFILE. */
+export function epollCreate(client: u32): i32 {
+  const set = createSet(client);
+  return set == 0 ? -ENFILE : <i32>set;
+}
+
+/** The client has closed its last descriptor of the set. */
+export function epollClose(set: u32, client: u32): void {
+  unrefer(set, client);
+}
+
+/** The client is about to fork: a ticket for its child, or 0 if it has no sets. */
+export function epollFork(client: u32): u32 {
+  return reserveFork(client);
+}
+
+/** The child has joined. Without joining, it writes its process id into its ForkTicket. */
+export function epollForked(ticket: u32, client: u32): void {
+  claimFork(ticket, client);
+}
+
+/** The next ticket behind `from` that is in use, or 0: for exasockd to see if its child lives. */
+export function epollNextFork(from: u32): u32 {
+  return nextFork(from);
+}
+
+/** The child of this ticket is gone. */
+export function epollDropFork(ticket: u32): void {
+  dropFork(ticket);
+}
+
+/**
+ * EPOLL_CTL_ADD, without anything wanted yet: the item, -EEXIST, -ENOSPC, -EINVAL. `target` is a
+ * socket, or the inner set if `kind` has bit 2; its bits 0 and 1 are what the kernel knows (Half).
+ */
+export function epollAdd(set: u32, fd: u32, target: u32, kind: u32, events: u32, data: u64): i32 {
+  return addItem(set, fd, target, kind, events, data);
+}
+
+/** Behind epollAdd: from now on this is wanted. */
+export function epollArm(item: u32, events: u32, data: u64): void {
+  armItem(item, events, data);
+}
+
+/** EPOLL_CTL_MOD: the item, -ENOENT, -EINVAL. */
+export function epollModify(
+  set: u32,
+  fd: u32,
+  target: u32,
+  kind: u32,
+  events: u32,
+  data: u64,
+): i32 {
+  return modifyItem(set, fd, target, kind, events, data);
+}
+
+/** EPOLL_CTL_DEL: 0, or -ENOENT. */
+export function epollDelete(set: u32, fd: u32, target: u32, inner: u32): i32 {
+  return deleteItem(set, fd, target, inner != 0);
+}
+
+/** What the kernel knows of the item has changed (Half). */
+export function epollHalf(item: u32, half: u32): void {
+  noteHalf(item, half);
+}
+
+/**
+ * The kernel's half of an item, known by its number, descriptor and the lower eight bits of its
+ * generation, is ready. 0: there is no such item, or it has no such half.
+ */
+export function epollDeliver(set: u32, item: u32, generation: u32, fd: u32, events: u32): u32 {
+  return deliver(set, item, generation, fd, events) ? 1 : 0;
+}
+
+/** Up to `room` events, at EPOLL_EVENTS_OFFSET: how many. */
+export function epollCollect(set: u32, room: u32): u32 {
+  return collect(set, room);
+}
+
+/** 1 if epollCollect would find something. */
+export function epollReady(set: u32): u32 {
+  return isSet(set) && isSetReady(set, 0) ? 1 : 0;
+}
+
+/** A thread that was woken leaves without having looked: another one is woken in its place. */
+export function epollPass(set: u32): void {
+  if (isSet(set) && EpollSet.at(set).readyCount != 0) wakeInSet(set);
 }
 
 // ---- pumping and waking ----------------------------------------------------------------------

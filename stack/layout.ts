@@ -2,15 +2,20 @@
 // descriptors are mapped over (MAP_FIXED) are whole multiples of 64 KiB.
 
 import {
-  ACTIVITY_CLASSES,
   ARRIVAL_COUNTERS,
   CONNECTION_BUCKETS,
   COOKIE_BUCKETS,
   DEMUX_BUCKETS,
   DESTINATION_BUCKETS,
+  EPOLL_BUCKETS,
+  EPOLL_EVENTS_MAX,
   MAX_ADDRESSES,
   MAX_CLIENTS,
   MAX_DESTINATIONS,
+  MAX_EPOLL_ITEMS,
+  MAX_EPOLL_REFERENCES,
+  MAX_EPOLL_SETS,
+  MAX_FORK_TICKETS,
   MAX_INTERFACES,
   MAX_PORTS,
   MAX_QUEUES,
@@ -35,6 +40,11 @@ export const SOCKET_BYTES: u32 = 256;
 export const FRAME_META_BYTES: u32 = 64;
 export const TCB_BYTES: u32 = 1024;
 export const PORT_BYTES: u32 = 32;
+export const EPOLL_SET_BYTES: u32 = 64;
+export const EPOLL_ITEM_BYTES: u32 = 64;
+export const EPOLL_REFERENCE_BYTES: u32 = 16;
+export const EPOLL_EVENT_BYTES: u32 = 16;
+export const FORK_TICKET_BYTES: u32 = 8;
 /** The segment that is being handled (tcp/segment.ts), and what TCP_INFO reports. */
 export const SEGMENT_BYTES: u32 = 256;
 export const TCP_INFO_BYTES: u32 = 512;
@@ -63,10 +73,17 @@ export const PORTS_OFFSET: u32 = PORT_CHAINS_OFFSET + PORT_BUCKETS * 4;
 export const WHEEL_OFFSET: u32 = PORTS_OFFSET + MAX_PORTS * PORT_BYTES;
 export const SEGMENT_OFFSET: u32 = WHEEL_OFFSET + WHEEL_BYTES;
 export const TCP_INFO_OFFSET: u32 = SEGMENT_OFFSET + SEGMENT_BYTES;
-/** Counters of what happened to sockets, u32 for each class: socket index modulo their number. */
-export const ACTIVITY_OFFSET: u32 = TCP_INFO_OFFSET + TCP_INFO_BYTES;
+/** What epollCollect reports. */
+export const EPOLL_EVENTS_OFFSET: u32 = TCP_INFO_OFFSET + TCP_INFO_BYTES;
+export const EPOLL_CHAINS_OFFSET: u32 = EPOLL_EVENTS_OFFSET + EPOLL_EVENTS_MAX * EPOLL_EVENT_BYTES;
+export const EPOLL_SETS_OFFSET: u32 = EPOLL_CHAINS_OFFSET + EPOLL_BUCKETS * 4;
+export const EPOLL_ITEMS_OFFSET: u32 = EPOLL_SETS_OFFSET + MAX_EPOLL_SETS * EPOLL_SET_BYTES;
+export const EPOLL_REFERENCES_OFFSET: u32 = EPOLL_ITEMS_OFFSET + MAX_EPOLL_ITEMS * EPOLL_ITEM_BYTES;
+export const FORK_TICKETS_OFFSET: u32 =
+  EPOLL_REFERENCES_OFFSET + MAX_EPOLL_REFERENCES * EPOLL_REFERENCE_BYTES;
 /** One bit for each key of the steering table: recovery notes there which are wanted. */
-export const STEERING_MARKS_OFFSET: u32 = ACTIVITY_OFFSET + ACTIVITY_CLASSES * 4;
+export const STEERING_MARKS_OFFSET: u32 =
+  FORK_TICKETS_OFFSET + MAX_FORK_TICKETS * FORK_TICKET_BYTES;
 export const STEERING_MARKS_BYTES: u32 = (STEERING_BUCKETS * STEERING_BUCKET_KEYS) / 8;
 const TABLES_END: u32 = STEERING_MARKS_OFFSET + STEERING_MARKS_BYTES;
 

@@ -100,7 +100,7 @@ static ssize_t from_pipe(int pipe, int out, struct Endpoint *endpoint, void *buf
   size_t room = used < limit ? limit - used : 0;
   bool waits = blocks && !socket_is_nonblocking(out, endpoint);
   if (room == 0 && !waits) {
-    endpoint->blockedSends++;
+    if (endpoint->stream) region_tcb(endpoint->index)->noSpace = 1;
     return -EAGAIN;
   }
   if (!waits && bytes > room) bytes = room;

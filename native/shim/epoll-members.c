@@ -1,17 +1,28 @@
-/* The members of epoll instances, and what changes them from outside: see epoll.h. */
+/* What this process knows of its epoll instances, and how members change halves: see epoll.h. */
 #include "epoll.h"
 
 #include <sched.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/un.h>
+#include <sys/eventfd.h>
 
-enum { ROOM_FIRST = 8, PLACES_FIRST = 64 };
+#include "stream.h"
 
-static struct Epoll *all;
+enum { EPOLLS_MAX = 1 << 14 };
+
+static struct Epoll epolls[EPOLLS_MAX];
+static _Atomic uint32_t epollsHigh;
 static atomic_flag lock = ATOMIC_FLAG_INIT;
+/* Of the child that is about to be, or of this process until it has joined. */
+static uint32_t ticket;
+/* exasockd does not know processes by the numbers that they have here. */
+static bool foreign;
+/* Ends waits that began before this process had a region. */
+static int poke = -1;
+_Atomic uint32_t epollOneShots;
 
 void epolls_acquire(void) {
+  /* A child joins before: what follows a join needs this lock. */
+  if (process.joined) process_usable();
   hold();
   while (atomic_flag_test_and_set_explicit(&lock, memory_order_acquire)) sched_yield();
 }
@@ -21,174 +32,374 @@ void epolls_release(void) {
   unhold();
 }
 
-void epoll_after_fork(void) { atomic_flag_clear(&lock); }
-
-void epoll_reference(struct Epoll *epoll) {
-  epolls_acquire();
-  epoll->references++;
-  epolls_release();
-}
-
 struct Epoll *epoll_record(int fd) {
   struct Epoll *epoll = fd_epoll(fd);
   if (epoll != NULL) return epoll;
-  epoll = calloc(1, sizeof *epoll);
-  if (epoll == NULL) return NULL;
-  epoll->references = 1;
-  epoll->fd = fd;
-  epoll->next = all;
-  all = epoll;
-  fd_set_epoll(fd, epoll);
-  return epoll;
-}
-
-struct Member *epoll_find(struct Epoll *epoll, int fd) {
-  if ((unsigned)fd >= epoll->placeRoom || epoll->places[fd] == 0) return NULL;
-  return &epoll->members[epoll->places[fd] - 1];
-}
-
-enum Half epoll_half(const struct Member *member) {
-  struct Endpoint *endpoint = member->endpoint;
-  if (endpoint == NULL) return HALF_WHOLE;
-  if (endpoint->stream) return socket_is_alone(endpoint) ? HALF_NONE : HALF_WHOLE;
-  return socket_is_accelerated(endpoint) ? HALF_WITHOUT_OUT : HALF_WHOLE;
-}
-
-static void tag(struct Epoll *epoll, const struct Member *member) {
-  uint8_t value = TAG_ALWAYS;
-  if (member->half == HALF_NONE) value = TAG_HOT | (member->endpoint->index & TAG_CLASS);
-  epoll->tags[member - epoll->members] = value;
-}
-
-/* Makes the arrays long enough for one more member with this descriptor. */
-static bool make_room(struct Epoll *epoll, int fd) {
-  if ((unsigned)fd >= epoll->placeRoom) {
-    uint32_t room = epoll->placeRoom == 0 ? PLACES_FIRST : epoll->placeRoom;
-    while (room <= (unsigned)fd) room *= 2;
-    uint32_t *places = realloc(epoll->places, room * sizeof *places);
-    if (places == NULL) return false;
-    memset(places + epoll->placeRoom, 0, (room - epoll->placeRoom) * sizeof *places);
-    epoll->places = places;
-    epoll->placeRoom = room;
+  for (uint32_t slot = 0; slot < EPOLLS_MAX; slot++) {
+    bool used = false;
+    epoll = &epolls[slot];
+    if (!atomic_compare_exchange_strong(&epoll->used, &used, true)) continue;
+    if (atomic_load(&epollsHigh) <= slot) atomic_store(&epollsHigh, slot + 1);
+    *epoll = (struct Epoll){.used = true, .generation = epoll->generation + 1, .references = 1,
+                            .fd = fd, .ghost = -1};
+    fd_set_epoll(fd, epoll);
+    return epoll;
   }
-  if (epoll->count < epoll->room) return true;
-  uint32_t room = epoll->room == 0 ? ROOM_FIRST : epoll->room * 2;
-  struct Member *members = realloc(epoll->members, room * sizeof *members);
-  if (members != NULL) epoll->members = members;
-  uint8_t *tags = members != NULL ? realloc(epoll->tags, room) : NULL;
-  if (tags == NULL) return false;
-  epoll->tags = tags;
-  epoll->room = room;
-  return true;
+  return NULL;
 }
 
-void epoll_remove(struct Epoll *epoll, const struct Member *member) {
-  uint32_t at = (uint32_t)(member - epoll->members);
-  uint32_t last = --epoll->count;
-  if (member->endpoint != NULL) member->endpoint->memberships--;
-  epoll->places[member->fd] = 0;
-  if (at == last) return;
-  epoll->members[at] = epoll->members[last];
-  epoll->tags[at] = epoll->tags[last];
-  epoll->places[epoll->members[at].fd] = at + 1;
+int epoll_descriptor(struct Epoll *epoll) {
+  if (atomic_load(&epoll->references) == 0) return epoll->ghost;
+  return epoll->fd = fd_of_epoll(epoll, epoll->fd);
 }
 
-bool epoll_put(struct Epoll *epoll, const struct Member *member) {
-  struct Member *old = epoll_find(epoll, member->fd);
-  if (old != NULL && old->endpoint != member->endpoint) {
-    /* The number was closed and given out again, and the old socket lives on under another. */
-    epoll_remove(epoll, old);
-    old = NULL;
+uint32_t epoll_set(struct Epoll *epoll) {
+  if (epoll->set != 0 || !process.joined || !process_usable() || !stack_lock()) return epoll->set;
+  int set = (int)w2c_stack_epollCreate(stack, process.client);
+  stack_unlock();
+  if (set > 0) epoll->set = (uint32_t)set;
+  return epoll->set;
+}
+
+struct Target epoll_target(struct Endpoint *endpoint, struct Epoll *inner) {
+  struct Target target = {.endpoint = endpoint, .inner = inner, .half = Half_Whole};
+  if (!process.joined || !process_usable()) return target;
+  if (inner != NULL) {
+    target.index = inner->set;
+  } else if (endpoint->stream) {
+    enum StreamKind kind = stream_kind(endpoint);
+    if (kind == STREAM_CONNECTION) target.half = Half_None;
+    if (kind == STREAM_CONNECTION || kind == STREAM_LISTENER) target.index = endpoint->index;
+  } else if (endpoint->index != 0 &&
+             region_socket(endpoint->index)->sequence == endpoint->sequence) {
+    target.index = endpoint->index;
+    bool kernels = region_socket(endpoint->index)->state == SocketState_Kernel;
+    if (!kernels) target.half = Half_WithoutOut;
   }
-  if (old == NULL) {
-    if (!make_room(epoll, member->fd)) return false;
-    old = &epoll->members[epoll->count++];
-    epoll->places[member->fd] = epoll->count;
-    if (member->endpoint != NULL) member->endpoint->memberships++;
-  }
-  *old = *member;
-  tag(epoll, old);
-  return true;
+  return target;
 }
 
-/* Removes a socket, or an inner instance, from every instance. */
-static void forget(struct Endpoint *endpoint, const struct Epoll *inner) {
-  for (struct Epoll *epoll = all; epoll != NULL; epoll = epoll->next) {
-    struct Member *likely = endpoint != NULL ? epoll_find(epoll, endpoint->fd) : NULL;
-    if (likely != NULL && likely->endpoint == endpoint) epoll_remove(epoll, likely);
-    if (endpoint != NULL && endpoint->memberships == 0) return;
-    for (uint32_t i = epoll->count; i > 0; i--) {
-      struct Member *member = &epoll->members[i - 1];
-      if (member->endpoint == endpoint && member->inner == inner) epoll_remove(epoll, member);
-    }
+/* --- Members that the stack knows --- */
+
+static uint32_t kind_of(const struct Target *target) {
+  return (uint32_t)target->half | (target->inner != NULL ? 4u : 0);
+}
+
+static int add_item(struct Epoll *epoll, int fd, const struct Target *target,
+                    const struct epoll_event *event) {
+  uint32_t set = epoll->set;
+  uint64_t data = event->data.u64;
+  if (!stack_lock()) return -ENOMEM;
+  int item = (int)w2c_stack_epollAdd(stack, set, (uint32_t)fd, target->index, kind_of(target),
+                                     event->events, data);
+  bool alone = target->half == Half_None;
+  if (item > 0 && alone) w2c_stack_epollArm(stack, (uint32_t)item, event->events, data);
+  stack_unlock();
+  if (item <= 0 || alone) return item < 0 ? item : 0;
+  struct epoll_event kernels = kernel_event((uint32_t)item, fd, target->half, event->events);
+  int failed = real.epoll_ctl(epoll_descriptor(epoll), EPOLL_CTL_ADD, fd, &kernels);
+  int result = failed != 0 ? -errno : 0;
+  if (!stack_lock()) return result;
+  if (result == 0) {
+    w2c_stack_epollArm(stack, (uint32_t)item, event->events, data);
+  } else {
+    w2c_stack_epollDelete(stack, set, (uint32_t)fd, target->index, target->inner != NULL);
+  }
+  stack_unlock();
+  return result;
+}
+
+static int modify_item(struct Epoll *epoll, int fd, const struct Target *target,
+                       const struct epoll_event *event) {
+  if (!stack_lock()) return -ENOMEM;
+  int item = (int)w2c_stack_epollModify(stack, epoll->set, (uint32_t)fd, target->index,
+                                        kind_of(target), event->events, event->data.u64);
+  stack_unlock();
+  if (item < 0 || target->half == Half_None) return item < 0 ? item : 0;
+  struct epoll_event kernels = kernel_event((uint32_t)item, fd, target->half, event->events);
+  return real.epoll_ctl(epoll_descriptor(epoll), EPOLL_CTL_MOD, fd, &kernels) == 0 ? 0 : -errno;
+}
+
+static int delete_item(struct Epoll *epoll, int fd, const struct Target *target) {
+  struct epoll_event nothing = {0};
+  if (!stack_lock()) return -ENOMEM;
+  int result = (int)w2c_stack_epollDelete(stack, epoll->set, (uint32_t)fd, target->index,
+                                          target->inner != NULL);
+  stack_unlock();
+  if (result == 0 && target->half != Half_None) {
+    real.epoll_ctl(epoll_descriptor(epoll), EPOLL_CTL_DEL, fd, &nothing);
+  }
+  return result;
+}
+
+int epoll_change_item(struct Epoll *epoll, int operation, int fd, const struct Target *target,
+                      const struct epoll_event *event) {
+  if (operation == EPOLL_CTL_ADD) return add_item(epoll, fd, target, event);
+  if (operation == EPOLL_CTL_MOD) return modify_item(epoll, fd, target, event);
+  return operation == EPOLL_CTL_DEL ? delete_item(epoll, fd, target) : -EINVAL;
+}
+
+/* --- Members that it does not know --- */
+
+static struct Registration **list_of(const struct Target *target) {
+  return target->inner != NULL ? &target->inner->registrations : &target->endpoint->registrations;
+}
+
+static void unregister(struct Registration **at) {
+  struct Registration *gone = *at;
+  *at = gone->next;
+  if ((gone->event.events & EPOLLONESHOT) != 0) atomic_fetch_sub(&epollOneShots, 1);
+  free(gone);
+}
+
+/* The kernel has it with this. Without memory it stays the kernel's alone. */
+static void note(struct Epoll *epoll, int fd, const struct Target *target,
+                 const struct epoll_event *event) {
+  struct Registration **at = list_of(target);
+  while (*at != NULL && ((*at)->epoll != epoll || (*at)->fd != fd)) at = &(*at)->next;
+  if (*at != NULL) unregister(at);
+  struct Registration *one = event != NULL ? malloc(sizeof *one) : NULL;
+  if (one == NULL) return;
+  *one = (struct Registration){.next = *at, .epoll = epoll, .fd = fd, .event = *event};
+  if ((event->events & EPOLLONESHOT) != 0) atomic_fetch_add(&epollOneShots, 1);
+  *at = one;
+}
+
+int epoll_change_registration(struct Epoll *epoll, int operation, int fd,
+                              const struct Target *target, struct epoll_event *event) {
+  if (real.epoll_ctl(epoll_descriptor(epoll), operation, fd, event) != 0) return -errno;
+  note(epoll, fd, target, operation == EPOLL_CTL_DEL ? NULL : event);
+  return 0;
+}
+
+static void each_list(void (*visit)(struct Registration **list, void *context), void *context) {
+  uint32_t high = atomic_load(&epollsHigh);
+  for (uint32_t slot = 0; slot < high; slot++) {
+    if (epolls[slot].registrations != NULL) visit(&epolls[slot].registrations, context);
+  }
+  struct Endpoint *endpoint = NULL;
+  while ((endpoint = endpoint_next(endpoint)) != NULL) {
+    if (endpoint->registrations != NULL) visit(&endpoint->registrations, context);
   }
 }
 
-void epoll_drop(struct Epoll *epoll) {
+struct Fired {
+  const struct Epoll *epoll;
+  uint64_t data;
+};
+
+static void mark_fired(struct Registration **list, void *context) {
+  const struct Fired *fired = context;
+  for (struct Registration *one = *list; one != NULL; one = one->next) {
+    bool same = one->epoll == fired->epoll && one->event.data.u64 == fired->data;
+    if (same && (one->event.events & EPOLLONESHOT) != 0) one->fired = true;
+  }
+}
+
+void epoll_note_fired(const struct Epoll *epoll, uint64_t data) {
+  struct Fired fired = {epoll, data};
   epolls_acquire();
-  bool last = --epoll->references == 0;
-  if (last) forget(NULL, epoll);
-  for (uint32_t i = 0; last && i < epoll->count; i++) {
-    struct Endpoint *endpoint = epoll->members[i].endpoint;
-    if (endpoint != NULL) endpoint->memberships--;
-  }
-  for (struct Epoll **at = &all; last && *at != NULL; at = &(*at)->next) {
-    if (*at != epoll) continue;
-    *at = epoll->next;
-    break;
-  }
+  each_list(mark_fired, &fired);
   epolls_release();
-  if (!last) return;
-  free(epoll->members);
-  free(epoll->tags);
-  free(epoll->places);
-  free(epoll);
+}
+
+static void drop_of_epoll(struct Registration **at, void *context) {
+  while (*at != NULL) {
+    if ((*at)->epoll == context) unregister(at);
+    else at = &(*at)->next;
+  }
 }
 
 void epoll_forget(struct Endpoint *endpoint) {
-  if (LIKELY(endpoint->memberships == 0)) return;
+  if (LIKELY(endpoint->registrations == NULL)) return;
   epolls_acquire();
-  forget(endpoint, NULL);
+  while (endpoint->registrations != NULL) unregister(&endpoint->registrations);
   epolls_release();
 }
 
-void epoll_sync(int fd, struct Epoll *epoll, struct Member *member) {
-  enum Half half = epoll_half(member);
-  if (LIKELY(half == member->half)) return;
-  struct epoll_event event = member->event;
-  if (half == HALF_WITHOUT_OUT) event.events &= ~OUT_EVENTS;
-  if (member->disarmed) event.events = EPOLLONESHOT;
-  int operation = member->half == HALF_NONE ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
-  if (half == HALF_NONE) operation = EPOLL_CTL_DEL;
-  real.epoll_ctl(fd, operation, member->fd, &event);
-  member->half = half;
-  tag(epoll, member);
+/* --- From one half to the other --- */
+
+/* The stack knows the target now. */
+static void adopt(const struct Registration *one, const struct Target *target) {
+  int fd = epoll_descriptor(one->epoll);
+  if (epoll_set(one->epoll) == 0 || !stack_lock()) return;
+  uint32_t events = one->event.events;
+  int item = (int)w2c_stack_epollAdd(stack, one->epoll->set, (uint32_t)one->fd, target->index,
+                                     kind_of(target), events, one->event.data.u64);
+  stack_unlock();
+  if (item <= 0) return;
+  struct epoll_event kernels =
+      kernel_event((uint32_t)item, one->fd, target->half, one->fired ? EPOLLONESHOT : events);
+  bool alone = target->half == Half_None;
+  real.epoll_ctl(fd, alone ? EPOLL_CTL_DEL : EPOLL_CTL_MOD, one->fd, &kernels);
+  if (one->fired || !stack_lock()) return;
+  w2c_stack_epollArm(stack, (uint32_t)item, events, one->event.data.u64);
+  stack_unlock();
 }
 
-void epoll_wake_sleeper(struct Epoll *epoll) {
-  if (LIKELY(atomic_load(&epoll->sleeper) == 0)) return;
-  uint32_t waiter = atomic_exchange(&epoll->sleeper, 0);
-  if (waiter == 0 || process.wires.bell < 0) return;
-  struct sockaddr_un name;
-  socklen_t bytes = core_bell_address(&name, process.stackName, waiter);
-  real.sendto(process.wires.bell, "", 1, MSG_DONTWAIT, (struct sockaddr *)&name, bytes);
+static void adopt_all(const struct Target *target) {
+  struct Registration **list = list_of(target);
+  while (target->index != 0 && *list != NULL) {
+    adopt(*list, target);
+    unregister(list);
+  }
 }
 
 void epoll_follow(struct Endpoint *endpoint) {
-  if (LIKELY(endpoint->memberships == 0)) return;
+  if (LIKELY(endpoint->registrations == NULL)) return;
   int saved = errno;
+  struct Target target = epoll_target(endpoint, NULL);
   epolls_acquire();
-  for (struct Epoll *epoll = all; epoll != NULL; epoll = epoll->next) {
-    for (uint32_t i = 0; i < epoll->count; i++) {
-      struct Member *member = &epoll->members[i];
-      if (member->endpoint != endpoint) continue;
-      epoll->fd = fd_of_epoll(epoll, epoll->fd);
-      epoll_sync(epoll->fd, epoll, member);
-      member->reported = false;
-      tag(epoll, member);
-      epoll_wake_sleeper(epoll);
-    }
-  }
+  adopt_all(&target);
   epolls_release();
   errno = saved;
+}
+
+static struct Epoll *find_set(uint32_t set) {
+  uint32_t high = atomic_load(&epollsHigh);
+  for (uint32_t slot = 0; slot < high; slot++) {
+    if (epolls[slot].used && epolls[slot].set == set) return &epolls[slot];
+  }
+  return NULL;
+}
+
+void epoll_return(struct Endpoint *endpoint) {
+  uint32_t index = endpoint->index;
+  if (index == 0 || LIKELY(region_socket(index)->items == 0) || !process_usable()) return;
+  struct Target target = {.endpoint = endpoint};
+  epolls_acquire();
+  while (stack_lock()) {
+    uint32_t at = region_socket(index)->items;
+    struct EpollItem item = {0};
+    if (at != 0 && at < MAX_EPOLL_ITEMS) {
+      item = *region_item(at);
+      w2c_stack_epollDelete(stack, item.set, item.fd, index, 0);
+    }
+    stack_unlock();
+    if (item.set == 0) break;
+    struct Epoll *epoll = find_set(item.set);
+    if (epoll == NULL) continue;
+    struct epoll_event event = {item.events, {.u64 = item.data}};
+    int operation = item.half == Half_None ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
+    real.epoll_ctl(epoll_descriptor(epoll), operation, (int)item.fd, &event);
+    note(epoll, (int)item.fd, &target, &event);
+  }
+  epolls_release();
+}
+
+void epoll_follow_item(struct Epoll *epoll, uint32_t at) {
+  struct EpollItem *item = region_item(at);
+  bool armed = (item->events & ~EPOLL_PRIVATE) != 0;
+  if (item->half == Half_None) return;
+  bool behind = item->half == Half_WithoutOut && (item->flags & ItemFlag_Inner) == 0 &&
+                region_socket(item->target)->state == SocketState_Kernel;
+  if (armed && !behind) return;
+  if (behind) item->half = Half_Whole;
+  struct epoll_event event =
+      kernel_event(at, (int)item->fd, item->half, armed ? item->events : EPOLLONESHOT);
+  real.epoll_ctl(epoll_descriptor(epoll), EPOLL_CTL_MOD, (int)item->fd, &event);
+}
+
+void epoll_released(const struct Endpoint *endpoint) {
+  uint32_t first = region_socket(endpoint->index)->items;
+  uint32_t at = first;
+  for (uint32_t steps = 0; at != 0 && at < MAX_EPOLL_ITEMS && steps < MAX_EPOLL_ITEMS; steps++) {
+    struct Epoll *epoll = find_set(region_item(at)->set);
+    if (epoll != NULL) epoll_follow_item(epoll, at);
+    at = region_item(at)->targetNext;
+    if (at == first) break;
+  }
+}
+
+/* --- Descriptors, processes --- */
+
+void epoll_reference(struct Epoll *epoll) { atomic_fetch_add(&epoll->references, 1); }
+
+/* No descriptor, and nobody waits. */
+static void end(struct Epoll *epoll) {
+  epolls_acquire();
+  bool last = epoll->used && epoll->references == 0 && epoll->waiting == 0;
+  if (last) {
+    each_list(drop_of_epoll, epoll);
+    while (epoll->registrations != NULL) unregister(&epoll->registrations);
+    if (epoll->set != 0 && process_usable() && stack_lock()) {
+      w2c_stack_epollClose(stack, epoll->set, process.client);
+      stack_unlock();
+    }
+    fd_close_private(&epoll->ghost);
+    epoll->generation++;
+    atomic_store(&epoll->used, false);
+  }
+  epolls_release();
+}
+
+void epoll_drop(struct Epoll *epoll, int fd) {
+  /* Who waits in it goes on: to the kernel, too, it is open as long as that. */
+  bool last = epoll->references == 1;
+  if (last && epoll->waiting != 0 && fd >= 0) {
+    epoll->ghost = real.dup(fd);
+    if (epoll->ghost >= 0) fd_make_private(&epoll->ghost);
+  }
+  if (atomic_fetch_sub(&epoll->references, 1) == 1) end(epoll);
+}
+
+void epoll_leave(struct Epoll *epoll) {
+  if (atomic_fetch_sub(&epoll->waiting, 1) == 1 && epoll->references == 0) end(epoll);
+}
+
+/* Ends the waits in the kernel of those that do not know that there is a region. */
+static void end_early(struct Epoll *epoll) {
+  if (epoll->early == 0) return;
+  if (poke < 0) {
+    poke = eventfd(1, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (poke < 0 || !fd_make_private(&poke)) return;
+  }
+  struct epoll_event event = {EPOLLIN, {.u64 = tag_make(0, poke)}};
+  real.epoll_ctl(epoll_descriptor(epoll), EPOLL_CTL_ADD, poke, &event);
+}
+
+bool epoll_is_poke(uint64_t data) { return tag_is(data) && tag_item(data) == 0; }
+
+void epoll_joined(void) {
+  uint32_t high = atomic_load(&epollsHigh);
+  if (LIKELY(high == 0)) return;
+  epolls_acquire();
+  if (ticket != 0 && stack_lock()) {
+    w2c_stack_epollForked(stack, ticket, process.client);
+    stack_unlock();
+    ticket = 0;
+  }
+  for (uint32_t slot = 0; slot < high; slot++) {
+    struct Epoll *epoll = &epolls[slot];
+    if (!epoll->used) continue;
+    epoll_set(epoll);
+    end_early(epoll);
+  }
+  for (uint32_t slot = 0; slot < high; slot++) {
+    struct Target target = epoll_target(NULL, &epolls[slot]);
+    if (epolls[slot].used) adopt_all(&target);
+  }
+  epolls_release();
+}
+
+void epoll_before_fork(void) {
+  if (LIKELY(atomic_load(&epollsHigh) == 0) || !process.joined) return;
+  if (!process_usable() || !stack_lock()) return;
+  ticket = w2c_stack_epollFork(stack, process.client);
+  const struct Client *client = region_at(CLIENTS_OFFSET + process.client * CLIENT_BYTES);
+  foreign = client->pid != (uint32_t)process.pid;
+  stack_unlock();
+}
+
+void epoll_after_fork(void) {
+  uint32_t high = atomic_load(&epollsHigh);
+  atomic_flag_clear(&lock);
+  for (uint32_t slot = 0; slot < high; slot++) {
+    epolls[slot].waiting = 0;
+    epolls[slot].early = 0;
+  }
+  if (ticket == 0) return;
+  struct ForkTicket *mine = region_at(FORK_TICKETS_OFFSET + ticket * FORK_TICKET_BYTES);
+  uint32_t pid = foreign ? UINT32_MAX : (uint32_t)process.pid;
+  __atomic_store_n(&mine->pid, pid, __ATOMIC_RELEASE);
 }

@@ -1,45 +1,22 @@
-/*
- * epoll with accelerated members. The kernel's registration of the twin stays, without EPOLLOUT for
- * UDP; a TCP connection of the stack has none. Beside it each instance keeps a list of its members
- * that the stack may know. epoll_wait asks both and merges what concerns the same member, found by
- * the program's own data.
- *
- * One lock for all lists, held for a scan: handlers of signals wait meanwhile.
- */
+/* The calls of epoll: see epoll.h. */
 #include "epoll.h"
 
+/* While the stack has nothing, the kernel is asked this often; at once where it had something. */
 #define KERNEL_ASK_NANOS 20000u
-enum {
-  /* How deep Linux lets instances nest (EP_MAX_NESTS). */
-  NESTS_MAX = 4,
-  /* So few members are all looked at: that costs less than to find out which are worth it. */
-  FEW_MEMBERS = 16,
-};
+/* As many as Linux allows in one call (EP_MAX_EVENTS). */
+#define EVENTS_MAX (INT_MAX / (int)sizeof(struct epoll_event))
 
-/* Once this process has joined, a wait in any instance may have to end for a socket added later. */
 static int created(int fd) {
-  if (fd < 0 || fd >= FD_MAX || !process.joined || fd_borrowed()) return fd;
+  if (fd < 0 || fd >= FD_MAX || fd_borrowed()) return fd;
   epolls_acquire();
-  epoll_record(fd);
+  struct Epoll *epoll = epoll_record(fd);
+  if (epoll != NULL) epoll_set(epoll);
   epolls_release();
   return fd;
 }
 
 int shim_epoll_create(int size) { return created(real.epoll_create(size)); }
 int shim_epoll_create1(int flags) { return created(real.epoll_create1(flags)); }
-
-/* Records what the kernel accepted. */
-static void note_change(int fd, int operation, const struct Member *change) {
-  struct Epoll *epoll = operation == EPOLL_CTL_DEL ? fd_epoll(fd) : epoll_record(fd);
-  if (epoll == NULL) return;
-  const struct Member *member = epoll_find(epoll, change->fd);
-  if (operation != EPOLL_CTL_DEL) {
-    epoll_put(epoll, change);
-    epoll_wake_sleeper(epoll);
-  } else if (member != NULL) {
-    epoll_remove(epoll, member);
-  }
-}
 
 /* Whether it is an epoll instance at all: 0, or -errno as the kernel says. */
 static int check_instance(int fd, int target) {
@@ -50,279 +27,228 @@ static int check_instance(int fd, int target) {
   return 0;
 }
 
-/* epoll_ctl for what the kernel does not know. 0 or -errno. Precondition: the lock is held. */
-static int change_ours(int fd, int operation, const struct Member *change) {
-  struct Epoll *epoll = epoll_record(fd);
-  if (epoll == NULL) return -ENOMEM;
-  const struct Member *member = epoll_find(epoll, change->fd);
-  if (member != NULL && member->endpoint != change->endpoint) member = NULL;
-  switch (operation) {
-    case EPOLL_CTL_ADD:
-      if (member != NULL) return -EEXIST;
-      break;
-    case EPOLL_CTL_MOD:
-      if (member == NULL) return -ENOENT;
-      if (((change->event.events | member->event.events) & EPOLLEXCLUSIVE) != 0) return -EINVAL;
-      break;
-    case EPOLL_CTL_DEL:
-      if (member == NULL) return -ENOENT;
-      epoll_remove(epoll, member);
-      return 0;
-    default:
-      return -EINVAL;
-  }
-  if (!epoll_put(epoll, change)) return -ENOMEM;
-  epoll_wake_sleeper(epoll);
-  return 0;
-}
-
-int shim_epoll_ctl(int fd, int operation, int target, struct epoll_event *event) {
-  struct Member change = {.fd = target};
-  if (LIKELY(!fd_is_ours(target)) || fd_borrowed() || (unsigned)fd >= FD_MAX ||
+int shim_epoll_ctl(int fd, int operation, int member, struct epoll_event *event) {
+  if (LIKELY(!fd_is_ours(member)) || fd == member || fd_borrowed() || (unsigned)fd >= FD_MAX ||
       (operation != EPOLL_CTL_DEL && is_nowhere(event))) {
-    return real.epoll_ctl(fd, operation, target, event);
+    return real.epoll_ctl(fd, operation, member, event);
   }
-  change.endpoint = fd_socket(target);
-  change.inner = fd_epoll(target);
-  change.half = epoll_half(&change);
-  struct epoll_event kernels = {0};
-  if (operation != EPOLL_CTL_DEL) kernels = change.event = *event;
-  if (change.half == HALF_WITHOUT_OUT) kernels.events &= ~OUT_EVENTS;
-  if (change.half == HALF_NONE) {
-    int checked = check_instance(fd, target);
+  struct Endpoint *endpoint = fd_socket(member);
+  struct Epoll *inner = fd_epoll(member);
+  if (endpoint == NULL && inner == NULL) return real.epoll_ctl(fd, operation, member, event);
+  if (operation == EPOLL_CTL_ADD) {
+    int checked = check_instance(fd, member);
     if (checked != 0) return (int)answer(checked);
-    epolls_acquire();
-    int changed = change_ours(fd, operation, &change);
-    epolls_release();
-    return (int)answer(changed);
+  } else if (fd_epoll(fd) == NULL) {
+    return real.epoll_ctl(fd, operation, member, event);
   }
-  int result = real.epoll_ctl(fd, operation, target, &kernels);
-  if (result != 0) return result;
+  struct Target target = epoll_target(endpoint, inner);
   int saved = errno;
   epolls_acquire();
-  note_change(fd, operation, &change);
+  struct Epoll *epoll = epoll_record(fd);
+  bool known = epoll != NULL && target.index != 0 && epoll_set(epoll) != 0;
+  int result = epoll == NULL ? -ENOMEM
+               : known ? epoll_change_item(epoll, operation, member, &target, event)
+                       : epoll_change_registration(epoll, operation, member, &target, event);
   epolls_release();
   errno = saved;
-  return 0;
-}
-
-static uint32_t member_events(struct Member *member, bool peek, unsigned depth);
-
-static bool has_ready_member(struct Epoll *epoll, unsigned depth) {
-  for (uint32_t i = 0; i < epoll->count; i++) {
-    if (member_events(&epoll->members[i], true, depth) != 0) return true;
-  }
-  return false;
+  return (int)answer(result);
 }
 
 bool epoll_ready(struct Epoll *epoll) {
-  epolls_acquire();
-  bool ready = has_ready_member(epoll, 0);
-  epolls_release();
+  if (epoll->set == 0 || region_set(epoll->set)->readyCount == 0) return false;
+  if (!process_usable() || !stack_lock()) return false;
+  bool ready = w2c_stack_epollReady(stack, epoll->set) != 0;
+  stack_unlock();
   return ready;
 }
 
-/*
- * The same for a TCP socket. As in Linux an edge is a wake-up: whatever is true then is reported,
- * whether it was before or not.
- */
-static uint32_t stream_events(struct Member *member, bool peek) {
-  struct Endpoint *endpoint = member->endpoint;
-  uint32_t wanted = member->event.events;
-  uint64_t arrivals = region_socket(endpoint->index)->arrivals;
-  uint32_t bits = socket_ready(endpoint);
-  uint32_t events = bits & (wanted | EPOLLERR | EPOLLHUP);
-  if ((bits & EPOLLIN) != 0) events |= wanted & IN_EVENTS;
-  if ((bits & EPOLLOUT) != 0) events |= wanted & OUT_EVENTS;
-  bool room = (bits & EPOLLOUT) != 0 && endpoint->blockedSends != member->blockedSends;
-  bool edge = !member->reported || arrivals != member->arrivals || room;
-  if ((wanted & EPOLLET) != 0 && !edge) return 0;
-  if (peek || events == 0) return events;
-  member->reported = true;
-  member->arrivals = arrivals;
-  if ((bits & EPOLLOUT) != 0) member->blockedSends = endpoint->blockedSends;
-  return events;
-}
-
-/* What the stack has for a member now. Unless `peek`, it counts as reported. */
-static uint32_t member_events(struct Member *member, bool peek, unsigned depth) {
-  struct Endpoint *endpoint = member->endpoint;
-  uint32_t wanted = member->event.events;
-  if (member->disarmed) return 0;
-  if (member->inner != NULL) {
-    bool ready = depth < NESTS_MAX && has_ready_member(member->inner, depth + 1);
-    return ready ? wanted & IN_EVENTS : 0;
-  }
-  if (endpoint->index == 0) return 0;
-  if (endpoint->stream) return stream_events(member, peek);
-  uint32_t bits = socket_ready(endpoint);
-  uint32_t events = 0;
-  bool edges = (wanted & EPOLLET) != 0;
-  uint64_t arrivals = region_socket(endpoint->index)->arrivals;
-  bool error = (bits & EPOLLERR) != 0;
-  bool in = (bits & EPOLLIN) != 0 && (!edges || arrivals != member->arrivals || error);
-  bool out = (bits & EPOLLOUT) != 0 &&
-             (!edges || !member->reportedOut || endpoint->blockedSends != member->blockedSends);
-  if (in) events |= wanted & IN_EVENTS;
-  if (out) events |= wanted & OUT_EVENTS;
-  if (error && (!edges || !member->reportedError)) events |= EPOLLERR;
-  if (peek) return events;
-  if (in) member->arrivals = arrivals;
-  member->reportedError = error;
-  if (out) {
-    member->reportedOut = true;
-    member->blockedSends = endpoint->blockedSends;
-  }
-  return events;
-}
-
 struct EpollWaiting {
-  int fd;
+  struct Epoll *epoll;
+  struct pollfd *fds;
   struct epoll_event *events;
   int room;
 };
 
-/* Classes of sockets that something happened to since the last scan, one bit each. */
-static uint64_t active_classes(struct Epoll *epoll) {
-  if (epoll->count <= FEW_MEMBERS || process.orphaned) return ~UINT64_C(0);
-  const uint32_t *activity = region_at(ACTIVITY_OFFSET);
-  uint64_t active = 0;
-  for (unsigned n = 0; n < ACTIVITY_CLASSES; n++) {
-    uint32_t count = __atomic_load_n(&activity[n], __ATOMIC_ACQUIRE);
-    active |= (uint64_t)(count != epoll->seen[n]) << n;
-    epoll->seen[n] = count;
-  }
-  return active;
+/* Nothing is known of this word any more, or the word ends early waits and there is none left. */
+static void forget_tag(struct Epoll *epoll, uint64_t data) {
+  struct epoll_event nothing = {0};
+  if (epoll_is_poke(data) && epoll->early != 0) return;
+  real.epoll_ctl(epoll_descriptor(epoll), EPOLL_CTL_DEL, tag_fd(data), &nothing);
 }
 
-/* Fired: the kernel's half must not fire as well. */
-static void disarm(int fd, struct Member *member) {
-  struct epoll_event nothing = {EPOLLONESHOT, member->event.data};
-  if (member->half != HALF_NONE) real.epoll_ctl(fd, EPOLL_CTL_MOD, member->fd, &nothing);
-  member->disarmed = true;
-}
-
-/* One pass over the members. Returns the events written; says if the kernel is worth asking. */
-static int scan(const struct EpollWaiting *waiting, struct Epoll *epoll, uint64_t now, bool *ask) {
-  int found = 0;
-  uint64_t active = active_classes(epoll);
-  uint32_t at = epoll->count != 0 ? epoll->cursor % epoll->count : 0;
-  for (uint32_t n = 0; n < epoll->count; n++, at = at + 1 < epoll->count ? at + 1 : 0) {
-    uint8_t tag = epoll->tags[at];
-    if ((tag & (TAG_ALWAYS | TAG_HOT)) == 0 && (active >> (tag & TAG_CLASS) & 1) == 0) continue;
-    struct Member *member = &epoll->members[at];
-    epoll_sync(waiting->fd, epoll, member);
-    struct Endpoint *endpoint = member->endpoint;
-    bool twin = endpoint != NULL && endpoint->index != 0 && member->half != HALF_NONE;
-    if (twin && socket_twin_worth(endpoint, now)) *ask = true;
-    uint32_t events = found < waiting->room ? member_events(member, false, 0) : 0;
-    /* What was not looked at, or is ready, is looked at again. */
-    if (member->half == HALF_NONE) {
-      bool hot = events != 0 || found == waiting->room;
-      epoll->tags[at] = (uint8_t)((hot ? TAG_HOT : 0) | (endpoint->index & TAG_CLASS));
+/*
+ * Gives the tagged ones of `count` events to the set; the others stay, in front. Returns how many.
+ * Precondition: the region is locked.
+ */
+static int deliver(const struct EpollWaiting *waiting, int from, int count) {
+  struct epoll_event *events = waiting->events + from;
+  struct Epoll *epoll = waiting->epoll;
+  int kept = 0;
+  for (int i = 0; i < count; i++) {
+    uint64_t data = events[i].data.u64;
+    if (LIKELY(!tag_is(data))) {
+      events[kept++] = events[i];
+    } else if (w2c_stack_epollDeliver(stack, epoll->set, tag_item(data), tag_generation(data),
+                                      (uint32_t)tag_fd(data), events[i].events) == 0) {
+      forget_tag(epoll, data);
     }
-    if (events == 0) continue;
-    waiting->events[found++] = (struct epoll_event){events, member->event.data};
-    epoll->cursor = at + 1;
-    if ((member->event.events & EPOLLONESHOT) != 0) disarm(waiting->fd, member);
+  }
+  return kept;
+}
+
+/* What the set has, behind `found` events. Returns all. Precondition: the region is locked. */
+static int collect(const struct EpollWaiting *waiting, int found) {
+  uint32_t room = (uint32_t)(waiting->room - found);
+  uint32_t count = w2c_stack_epollCollect(stack, waiting->epoll->set, room);
+  const struct EpollEvent *from = region_at(EPOLL_EVENTS_OFFSET);
+  for (uint32_t i = 0; i < count; i++) {
+    epoll_follow_item(waiting->epoll, from[i].item);
+    if (from[i].events == 0) continue;
+    waiting->events[found++] = (struct epoll_event){from[i].events, {.u64 = from[i].data}};
   }
   return found;
 }
 
-static struct Member *member_by_data(struct Epoll *epoll, uint64_t data) {
-  for (uint32_t i = 0; i < epoll->count; i++) {
-    if (epoll->members[i].event.data.u64 == data) return &epoll->members[i];
+/* What the kernel has, behind `found` events, at most `room`: how many, or -errno. */
+static int ask_kernel(const struct EpollWaiting *waiting, int found, int room) {
+  struct Epoll *epoll = waiting->epoll;
+  struct epoll_event *events = waiting->events + found;
+  int count = real.epoll_wait(epoll_descriptor(epoll), events, room, 0);
+  if (count < 0) return -errno;
+  epoll->hot = count != 0;
+  for (int i = 0; UNLIKELY(epollOneShots != 0) && i < count; i++) {
+    epoll_note_fired(epoll, events[i].data.u64);
   }
-  return NULL;
+  return count;
 }
 
-/* Adds the kernel's events to `found` of the stack's. Returns all, or -errno. */
-static int add_kernel(const struct EpollWaiting *waiting, struct Epoll *epoll, int found) {
-  struct epoll_event *events = waiting->events;
-  int more = waiting->room > found
-                 ? real.epoll_wait(waiting->fd, events + found, waiting->room - found, 0)
-                 : 0;
-  if (more < 0) return found > 0 ? found : -errno;
-  for (uint32_t i = 0; more == 0 && waiting->room > found && i < epoll->count; i++) {
-    if ((epoll->tags[i] & TAG_ALWAYS) == 0) continue;
-    struct Member *member = &epoll->members[i];
-    bool levels = (member->event.events & (EPOLLET | EPOLLONESHOT)) == 0;
-    bool twin = member->endpoint != NULL && member->half != HALF_NONE &&
-                socket_is_accelerated(member->endpoint);
-    if (levels && twin && (member->event.events & EPOLLIN) != 0) {
-      socket_twin_empty(member->endpoint);
-    }
+static bool has_tags(const struct epoll_event *events, int count) {
+  for (int i = 0; i < count; i++) {
+    if (tag_is(events[i].data.u64)) return true;
   }
-  int total = found;
-  for (int i = found; i < found + more; i++) {
-    struct Member *member = member_by_data(epoll, events[i].data.u64);
-    if (member != NULL && (member->event.events & EPOLLONESHOT) != 0) member->disarmed = true;
-    int same = 0;
-    while (same < found && events[same].data.u64 != events[i].data.u64) same++;
-    if (member != NULL && same < found) events[same].events |= events[i].events;
-    else events[total++] = events[i];
-  }
-  return total;
+  return false;
+}
+
+/* Both halves, each with its share of the room while both have something. */
+static int look(struct EpollWaiting *waiting, uint32_t ready, bool ask) {
+  struct Epoll *epoll = waiting->epoll;
+  int share = ready == 0 ? waiting->room : (waiting->room + (int)(epoll->turn++ & 1)) / 2;
+  int count = ask && share != 0 ? ask_kernel(waiting, 0, share) : 0;
+  if (count < 0) return count;
+  bool tagged = has_tags(waiting->events, count);
+  if (!tagged && ready == 0) return count;
+  if (epoll->set == 0 || !process_usable() || !stack_lock()) return count;
+  int found = collect(waiting, deliver(waiting, 0, count));
+  stack_unlock();
+  if (count < share || share == 0 || found == waiting->room) return found;
+  /* There may be more in the kernel. Of the set's members, that waits for the next call. */
+  int more = ask_kernel(waiting, found, waiting->room - found);
+  if (more <= 0 || !has_tags(waiting->events + found, more)) return found + (more > 0 ? more : 0);
+  if (!stack_lock()) return found;
+  found += deliver(waiting, found, more);
+  stack_unlock();
+  return found;
 }
 
 static int try_epoll(void *context, uint64_t now, bool askKernel) {
-  const struct EpollWaiting *waiting = context;
+  struct EpollWaiting *waiting = context;
+  struct Epoll *epoll = waiting->epoll;
   stack_pump(now);
-  epolls_acquire();
-  struct Epoll *epoll = fd_epoll(waiting->fd);
-  if (epoll == NULL) {
-    epolls_release();
-    return -EBADF;
+  if (UNLIKELY(process.orphaned)) return epoll_look_orphaned(epoll, waiting->events, waiting->room);
+  uint32_t ready = 0;
+  if (epoll->set != 0) {
+    ready = __atomic_load_n(&region_set(epoll->set)->readyCount, __ATOMIC_ACQUIRE);
   }
-  if (self.armed) atomic_store(&epoll->sleeper, self.waiter);
-  else if (atomic_load(&epoll->sleeper) == self.waiter) atomic_store(&epoll->sleeper, 0);
-  int found = scan(waiting, epoll, now, &askKernel);
-  if (askKernel || now - epoll->askedNanos > KERNEL_ASK_NANOS) {
+  bool ask = askKernel || epoll->hot || now - epoll->askedNanos > KERNEL_ASK_NANOS;
+  if (ready == 0 && !ask) return 0;
+  if (ask) {
     epoll->askedNanos = now;
-    found = add_kernel(waiting, epoll, found);
+    waiting->fds[0].fd = epoll_descriptor(epoll);
   }
-  epolls_release();
-  return found;
+  return look(waiting, ready, ask);
 }
 
-/* Whether the kernel's answer alone would do. */
-static bool is_kernels(int room) {
-  return room <= 0 || !process.joined;
-}
+/* A call of one of the three, as it came. */
+struct Call {
+  int fd;
+  struct epoll_event *events;
+  int room;
+  /* epoll_pwait2's, or the others'. */
+  bool precise;
+  const struct timespec *timeout;
+  int millis;
+  const sigset_t *mask;
+};
 
-static int wait_for_events(int fd, struct epoll_event *events, int room, uint64_t deadline,
-                           const sigset_t *mask) {
+static int wait_for_events(struct Epoll *epoll, const struct Call *call, uint64_t deadline) {
   struct epoll_event spare;
-  bool writable = !is_nowhere(events);
-  struct EpollWaiting context = {fd, writable ? events : &spare, writable ? room : 1};
-  struct pollfd fds[1 + WAIT_EXTRA_FDS] = {{.fd = fd, .events = POLLIN}};
+  bool writable = !is_nowhere(call->events);
+  struct pollfd fds[1 + WAIT_EXTRA_FDS] = {{.fd = epoll->fd, .events = POLLIN}};
+  struct EpollWaiting context = {epoll, fds, writable ? call->events : &spare,
+                                 writable ? call->room : 1};
   struct Waiting waiting = {.ready = try_epoll,
                             .context = &context,
                             .deadline = deadline,
-                            .interest = ~0ull,
+                            .set = epoll->set,
                             .fds = fds,
                             .count = 1,
-                            .mask = mask};
+                            .mask = call->mask};
   int result = wait_until(&waiting);
-  if (result > 0 && !writable) result = -EFAULT;
-  if (result >= 0) return result;
-  errno = -result;
-  return -1;
+  if (result <= 0 && epoll->set != 0 && region_set(epoll->set)->readyCount != 0 && stack_lock()) {
+    w2c_stack_epollPass(stack, epoll->set);
+    stack_unlock();
+  }
+  return result > 0 && !writable ? -EFAULT : result;
 }
 
-static uint64_t deadline_millis(int millis) {
-  return millis < 0 ? FOREVER : deadline_after((uint64_t)millis * 1000000u);
+/* The same before there is a region. VIA_KERNEL: there is one now. */
+static int wait_early(struct Epoll *epoll, const struct Call *call) {
+  struct epoll_event *events = call->events;
+  int fd = call->fd;
+  atomic_fetch_add(&epoll->early, 1);
+  int count = -(int)VIA_KERNEL;
+  if (!process.joined) {
+    count = call->precise ? real.epoll_pwait2(fd, events, call->room, call->timeout, call->mask)
+                          : real.epoll_pwait(fd, events, call->room, call->millis, call->mask);
+    if (count < 0) count = -errno;
+  }
+  atomic_fetch_sub(&epoll->early, 1);
+  int kept = 0;
+  for (int i = 0; i < count; i++) {
+    if (epoll_is_poke(events[i].data.u64)) continue;
+    if (UNLIKELY(epollOneShots != 0)) epoll_note_fired(epoll, events[i].data.u64);
+    events[kept++] = events[i];
+  }
+  if (count > 0) return kept > 0 ? kept : -(int)VIA_KERNEL;
+  return count;
 }
 
-int shim_epoll_wait(int fd, struct epoll_event *events, int room, int millis) {
-  if (is_kernels(room)) return real.epoll_wait(fd, events, room, millis);
-  return wait_for_events(fd, events, room, deadline_millis(millis), NULL);
+static int wait_in(const struct Call *call, uint64_t deadline) {
+  struct Epoll *epoll = fd_epoll(call->fd);
+  if (epoll == NULL) return (int)answer(-EBADF);
+  atomic_fetch_add(&epoll->waiting, 1);
+  int result = -EBADF;
+  if (epoll->references != 0) {
+    result = -(int)VIA_KERNEL;
+    if (!process.joined) result = wait_early(epoll, call);
+    if (result == -(int)VIA_KERNEL) result = wait_for_events(epoll, call, deadline);
+  }
+  epoll_leave(epoll);
+  return (int)answer(result);
 }
+
+/* Whether the kernel has more to say to the arguments than we do. */
+static bool is_kernels(int room) { return room <= 0 || room > EVENTS_MAX; }
 
 int shim_epoll_pwait(int fd, struct epoll_event *events, int room, int millis,
                      const sigset_t *mask) {
   if (is_kernels(room)) return real.epoll_pwait(fd, events, room, millis, mask);
-  return wait_for_events(fd, events, room, deadline_millis(millis), mask);
+  struct Call call = {.fd = fd, .events = events, .room = room, .millis = millis, .mask = mask};
+  return wait_in(&call, millis < 0 ? FOREVER : deadline_after((uint64_t)millis * 1000000u));
+}
+
+int shim_epoll_wait(int fd, struct epoll_event *events, int room, int millis) {
+  return shim_epoll_pwait(fd, events, room, millis, NULL);
 }
 
 int shim_epoll_pwait2(int fd, struct epoll_event *events, int room,
@@ -331,5 +257,7 @@ int shim_epoll_pwait2(int fd, struct epoll_event *events, int room,
   if (is_kernels(room) || !deadline_from(timeout, &deadline)) {
     return real.epoll_pwait2(fd, events, room, timeout, mask);
   }
-  return wait_for_events(fd, events, room, deadline, mask);
+  struct Call call = {.fd = fd, .events = events, .room = room, .precise = true,
+                      .timeout = timeout, .mask = mask};
+  return wait_in(&call, deadline);
 }

@@ -70,6 +70,13 @@ struct Endpoint *endpoint_new(void) {
   return NULL;
 }
 
+struct Endpoint *endpoint_next(const struct Endpoint *before) {
+  uint32_t slot = before == NULL ? 0 : (uint32_t)(before - endpoints) + 1;
+  uint32_t high = atomic_load(&endpointsHigh);
+  while (slot < high && !endpoints[slot].used) slot++;
+  return slot < high ? &endpoints[slot] : NULL;
+}
+
 static void endpoint_drop(struct Endpoint *endpoint) {
   if (atomic_fetch_sub(&endpoint->references, 1) != 1) return;
   endpoint->generation++;
@@ -79,14 +86,16 @@ static void endpoint_drop(struct Endpoint *endpoint) {
 }
 
 /* Before the kernel closes the descriptor, so that nothing is steered to a closed socket. */
-static void forget(int fd) {
+static void forget_open(int fd, bool open) {
   enum FdState was = fd_state[fd];
   void *object = fd_object[fd];
   fd_state[fd] = FD_PLAIN;
   fd_object[fd] = NULL;
   if (was == FD_SOCKET) endpoint_drop(object);
-  if (was == FD_EPOLL) epoll_drop(object);
+  if (was == FD_EPOLL) epoll_drop(object, open ? fd : -1);
 }
+
+static void forget(int fd) { forget_open(fd, true); }
 
 void fd_make_plain(int fd) {
   if (!fd_borrowed()) forget(fd);
@@ -120,7 +129,7 @@ static int duplicated(int fd, int copy) {
     if (state == FD_SOCKET) socket_release(fd, fd_object[fd], "duplicated beyond the table");
     return copy;
   }
-  if (fd_state[copy] >= FD_SOCKET) forget(copy);
+  if (fd_state[copy] >= FD_SOCKET) forget_open(copy, false);
   if (state == FD_SOCKET) fd_set_endpoint(copy, fd_object[fd]);
   else if (state == FD_EPOLL) epoll_reference(fd_object[fd]), set(copy, FD_EPOLL, fd_object[fd]);
   else fd_state[copy] = (uint8_t)state;

@@ -200,10 +200,11 @@ bool process_join(void) {
   int saved = errno;
   /* Handlers wait, and calls of the core reach libc. */
   hold();
+  bool joined = false;
   pthread_mutex_lock(&joining);
   if (!tried || process.stale) {
     bool first = !tried;
-    bool joined = join();
+    joined = join();
     tried = true;
     process.orphaned = process.stale && !joined;
     process.stale = false;
@@ -211,6 +212,7 @@ bool process_join(void) {
     if (first && joined) signals_wrap();
   }
   pthread_mutex_unlock(&joining);
+  if (joined) epoll_joined();
   unhold();
   errno = saved;
   return process.joined && !process.orphaned;

@@ -16,7 +16,10 @@ struct Process process = {.control = -1,
                           .wait = EXASOCK_WAIT_ADAPTIVE,
                           .wires = {.bell = -1}};
 
-void process_before_fork(void) { fd_share_all(); }
+void process_before_fork(void) {
+  fd_share_all();
+  epoll_before_fork();
+}
 
 /* The child has its parent's memory, sockets and region, but the region knows only the parent. */
 void process_in_child(void) {

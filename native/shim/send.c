@@ -124,7 +124,6 @@ static int try_send(void *context, uint64_t now, bool askKernel) {
 
 static ssize_t wait_for_room(struct Sending *sending) {
   struct Endpoint *endpoint = sending->endpoint;
-  endpoint->blockedSends++;
   if (attempt(sending, true)) return sending->result;
   if ((sending->flags & MSG_DONTWAIT) != 0 || socket_is_nonblocking(sending->fd, endpoint)) {
     return -EAGAIN;

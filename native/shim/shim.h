@@ -87,8 +87,6 @@ struct Endpoint {
   uint64_t twinAskedNanos;
   /* SO_PEEK_OFF + 1 for what is still queued in the stack; 0 while it is off. */
   uint32_t peekOffset;
-  /* Sends that found no room: EPOLLET's edge for EPOLLOUT. */
-  uint32_t blockedSends;
   uint32_t sends;
   /* The counter works; otherwise the kernel socket is asked every time. */
   bool counted;
@@ -119,8 +117,8 @@ struct Endpoint {
   uint64_t optionsSet;
   /* A descriptor of it, the first. */
   int fd;
-  /* Entries in epoll instances. */
-  _Atomic uint32_t memberships;
+  /* Epoll instances that have it while the stack does not know it (epoll.h). */
+  struct Registration *registrations;
 };
 
 static inline bool fd_is_plain(int fd) {
@@ -146,6 +144,8 @@ struct Epoll *fd_epoll(int fd);
 int fd_of_epoll(const struct Epoll *epoll, int guess);
 /* The same for any descriptor; NULL if it has none. */
 struct Endpoint *fd_socket(int fd);
+/* The endpoint in use behind this one; NULL begins and ends. */
+struct Endpoint *endpoint_next(const struct Endpoint *before);
 /* Forgets that a descriptor is ours. */
 void fd_make_plain(int fd);
 /* The same, after a look at descriptors that are unknown yet. Both NULL: libc's business. */
@@ -434,12 +434,20 @@ static inline uint64_t socket_interest(const struct Endpoint *endpoint) {
 
 /* True if an epoll instance has an accelerated member that is ready; for poll() on it. */
 bool epoll_ready(struct Epoll *epoll);
-/* Removes a socket whose last descriptor is being closed from every epoll instance. */
+/* The last descriptor of a socket that the stack does not know is being closed. */
 void epoll_forget(struct Endpoint *endpoint);
-/* The socket became the stack's or the kernel's: its entries in epoll instances follow. */
+/* The socket became the stack's: its entries in epoll instances follow. */
 void epoll_follow(struct Endpoint *endpoint);
+/* The same the other way round: it is about to be the kernel's alone. */
+void epoll_return(struct Endpoint *endpoint);
+/* The stack has given it to the kernel. Precondition: the region is locked. */
+void epoll_released(const struct Endpoint *endpoint);
 void epoll_reference(struct Epoll *epoll);
-void epoll_drop(struct Epoll *epoll);
+/* A descriptor of it is about to be closed, or (-1) was. */
+void epoll_drop(struct Epoll *epoll, int fd);
+/* This process has a region now, or, after fork, has joined it on its own. */
+void epoll_joined(void);
+void epoll_before_fork(void);
 void epoll_after_fork(void);
 
 #endif

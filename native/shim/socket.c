@@ -208,9 +208,7 @@ void socket_adopt(struct Endpoint *endpoint, uint32_t index) {
   endpoint->index = index;
 }
 
-void socket_abandon(struct Endpoint *endpoint) {
-  endpoint->index = 0;
-}
+void socket_abandon(struct Endpoint *endpoint) { endpoint->index = 0; }
 
 void socket_count_arrivals(int fd, struct Endpoint *endpoint, uint64_t cookie) {
   endpoint->arrivalsOffset =
@@ -271,6 +269,15 @@ static const char *place(int fd, uint32_t index) {
   return result == 0 ? NULL : "the stack has no room for its address";
 }
 
+static void leave_stack(struct Endpoint *endpoint) {
+  uint32_t index = endpoint->index;
+  bool shared = socket_is_shared(endpoint);
+  socket_abandon(endpoint);
+  if (shared || !process_usable() || !stack_lock()) return;
+  if (region_socket(index)->sequence == endpoint->sequence) w2c_stack_socketDestroy(stack, index);
+  stack_unlock();
+}
+
 static const char *enter_stack(int fd, struct Endpoint *endpoint) {
   struct sockaddr_in local;
   if (endpoint->disabled) return "acceleration is switched off for it";
@@ -289,7 +296,7 @@ static const char *enter_stack(int fd, struct Endpoint *endpoint) {
   socket_set_nonblocking(endpoint, (real.fcntl(fd, F_GETFL, NULL) & O_NONBLOCK) != 0);
   if (endpoint->shared) socket_share(endpoint);
   why = place(fd, (uint32_t)index);
-  if (why != NULL) socket_last_close(endpoint);
+  if (why != NULL) leave_stack(endpoint);
   return why;
 }
 
@@ -298,6 +305,7 @@ bool socket_accelerate(int fd, struct Endpoint *endpoint) {
   const char *why = enter_stack(fd, endpoint);
   if (why == NULL) {
     if (process.debug) say("enabled bypass on fd %d", fd);
+    epoll_follow(endpoint);
   } else {
     if (process.debug) say("fd %d stays on the kernel: %s", fd, why);
     endpoint->released = true;
@@ -318,6 +326,7 @@ void socket_release(int fd, struct Endpoint *endpoint, const char *why) {
   }
   if (process_usable() && stack_lock()) {
     w2c_stack_socketToKernel(stack, endpoint->index);
+    epoll_released(endpoint);
     stack_unlock();
   }
   endpoint->released = true;
@@ -325,17 +334,8 @@ void socket_release(int fd, struct Endpoint *endpoint, const char *why) {
 
 void socket_last_close(struct Endpoint *endpoint) {
   epoll_forget(endpoint);
-  if (endpoint->index == 0) return;
-  if (endpoint->stream) {
-    stream_last_close(endpoint);
-    return;
-  }
-  uint32_t index = endpoint->index;
-  bool shared = socket_is_shared(endpoint);
-  socket_abandon(endpoint);
-  if (shared || !process_usable() || !stack_lock()) return;
-  if (region_socket(index)->sequence == endpoint->sequence) w2c_stack_socketDestroy(stack, index);
-  stack_unlock();
+  if (endpoint->index != 0 && endpoint->stream) stream_last_close(endpoint);
+  else if (endpoint->index != 0) leave_stack(endpoint);
 }
 
 int shim_socket(int domain, int type, int protocol) {
@@ -400,7 +400,7 @@ int shim_connect(int fd, const struct sockaddr *address, socklen_t bytes) {
   if (local.sin_port != 0) return follow(fd, endpoint);
   /* A port that connect had chosen is free again: the socket is as new. */
   if (endpoint->shared) socket_release(fd, endpoint, "disconnected");
-  else socket_last_close(endpoint);
+  else epoll_return(endpoint), leave_stack(endpoint);
   return 0;
 }
 

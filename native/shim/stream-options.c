@@ -239,7 +239,6 @@ int stream_setsockopt(int fd, struct Endpoint *endpoint, int level, int name, co
     bool limited = kind == STREAM_LISTENER && option->action == RECEIVE_TIMEOUT;
     if (limited) stream_limit_twin(fd, true, 0);
     /* What waits in the queue may be enough now. */
-    if (level == SOL_SOCKET && name == SO_RCVLOWAT) epoll_follow(endpoint);
   }
   errno = saved;
   return result;

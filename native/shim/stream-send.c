@@ -161,7 +161,6 @@ static ssize_t send_all(int fd, struct StreamSend *sending) {
   }
   int done = try_send(sending, now_nanos(), false);
   if (done == 0) {
-    sending->endpoint->blockedSends++;
     bool blocks = (sending->flags & MSG_DONTWAIT) == 0;
     done = blocks && !socket_is_nonblocking(fd, sending->endpoint) ? wait_for_room(sending)
                                                                   : -EAGAIN;

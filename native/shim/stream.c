@@ -16,6 +16,7 @@ static bool find_shared(struct Endpoint *endpoint) {
   if (region_socket((uint32_t)index)->state == SocketState_Bound) {
     socket_count_arrivals(fd, endpoint, cookie);
   }
+  epoll_follow(endpoint);
   return true;
 }
 
@@ -75,10 +76,10 @@ void stream_leave(struct Endpoint *endpoint, bool reset) {
   if (limited) {
     stream_limit_twin(endpoint->fd, false, region_socket(index)->receiveTimeoutNanos);
   }
+  epoll_return(endpoint);
   socket_abandon(endpoint);
   endpoint->connecting = false;
   close_in_stack(index, endpoint->sequence, reset);
-  epoll_follow(endpoint);
 }
 
 struct Lingering {

@@ -267,6 +267,7 @@ export class Daemon {
     if (this.#region.header.daemonWanted !== 0) this.#rung();
     followTcpSettings(this.#region);
     this.#destinations.checkPathMtus();
+    this.#region.dropDeadForks();
     this.#destinations.confirmStale();
     this.#destinations.findMissing();
     this.#sockets.reconcile();

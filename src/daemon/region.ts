@@ -8,6 +8,8 @@ import {
   ARRIVAL_COUNTERS,
   ARRIVALS_BYTES,
   ARRIVALS_OFFSET,
+  FORK_TICKETS_OFFSET,
+  ForkTicketView,
   HEADER_OFFSET,
   HostAddressView,
   MAX_ADDRESSES,
@@ -36,6 +38,19 @@ const POLL_ROUNDS_MAX = 64;
 const SHARED_PROTOCOLS: Readonly<Record<number, number>> = { 1: IPPROTO_TCP, 2: IPPROTO_UDP };
 /** Slot of exasockd itself, as client and as waiter. */
 export const DAEMON_SLOT = 0;
+
+/** Larger than any process id: of a child whose number here is not known. */
+const PID_UNKNOWN = 0xffffffff;
+
+function isAlive(pid: number): boolean {
+  if (pid === PID_UNKNOWN) return true;
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== "ESRCH";
+  }
+}
 
 export interface RegionOptions {
   readonly stack: string;
@@ -191,6 +206,15 @@ export class Region {
     for (const key of keys) {
       const protocol = SHARED_PROTOCOLS[Number((key >> 8n) & 0xffn)];
       if (protocol !== undefined) yield { protocol, portNet: Number((key >> 16n) & 0xffffn) };
+    }
+  }
+
+  /** Lets go of the epoll sets that children hold which ended before they joined. */
+  dropDeadForks(): void {
+    const { stack } = this;
+    for (let at = stack.epollNextFork(0); at !== 0; at = stack.epollNextFork(at)) {
+      const ticket = new ForkTicketView(this.view, FORK_TICKETS_OFFSET + at * ForkTicketView.BYTES);
+      if (!isAlive(ticket.pid)) stack.epollDropFork(at);
     }
   }
 

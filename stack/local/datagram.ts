@@ -2,6 +2,7 @@
 // straight to the receiver's queue. No header is built, no checksum summed, no device asked.
 
 import { LOCAL_INTERFACE, RESERVED_FRAMES } from "../config";
+import { notifyItems } from "../epoll/notify";
 import { isPortShared } from "../link/steering";
 import { availableFrames, FrameMeta, FrameState, frameOffset } from "../region/frames";
 import { giveKnownFrame, takeFrame } from "../region/frames";
@@ -9,6 +10,7 @@ import { RegionHeader } from "../region/header";
 import { enqueue } from "../socket/queue";
 import { Socket } from "../socket/socket";
 import { demuxLocal } from "../udp/demux";
+import { EVENTS_OUT } from "../wait/events";
 import { PROTOCOL_UDP } from "../wire/ipv4";
 
 /**
@@ -45,6 +47,7 @@ export function reserveLocal(
   meta.ttl = sender.ttl;
   meta.tos = sender.tos;
   sender.sent += 1;
+  if (sender.items != 0) notifyItems(sender.items, EVENTS_OUT, 0);
   header.reservedFrame = frame + 1;
   header.reservedStart = 0;
   return start;

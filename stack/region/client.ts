@@ -2,6 +2,7 @@
 
 import { MAX_CLIENTS } from "../config";
 import { CLIENT_BYTES, CLIENTS_OFFSET } from "../layout";
+import { dropReferences } from "../epoll/references";
 import { removeClientWaiters } from "../wait/waiter";
 
 @final
@@ -37,6 +38,7 @@ export function addDaemon(): void {
 export function removeClient(slot: u32): void {
   if (slot == 0 || slot >= MAX_CLIENTS) return;
   removeClientWaiters(slot);
+  dropReferences(slot);
   Client.at(slot).pid = 0;
 }
 

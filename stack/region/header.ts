@@ -62,14 +62,17 @@ export class RegionHeader {
   wakeMask: u64;
   /** Counts calls of poll(): unchanged means that nobody pumps. */
   pollEpoch: u32;
-  /** Waiters that sleep now. */
+  /** Waiters that sleep now, and those of them that sleep for sockets, not only in an epoll set. */
   sleepers: u32;
+  maskSleepers: u32;
   /** Waiter that sleeps on the AF_XDP sockets, slot + 1; 0 nobody. */
   leader: u32;
   /** Waiter to wake so that it takes over as leader, slot + 1; 0 nobody. */
   successor: u32;
   /** 1 when exasockd has something to do (a destination to resolve). */
   daemonWanted: u32;
+  /** Waiters whose doorbells are to be rung, slot + 1. */
+  wakeHead: u32;
   /** Where nextWakeup() goes on. */
   wakeCursor: u32;
   /** Waiter slots above this were never used. */
@@ -144,6 +147,13 @@ export class RegionHeader {
   wheelCount: u32;
   /** net.ipv4.tcp_ecn: 0 never, 1 always, 2 when the peer asks. */
   ecnMode: u32;
+  /** Epoll sets, items and references above these were never used; those that are free again. */
+  setHigh: u32;
+  itemHigh: u32;
+  referenceHigh: u32;
+  freeSetHead: u32;
+  freeItemHead: u32;
+  freeReferenceHead: u32;
   tcpReceiveBufferBytes: u32;
   tcpReceiveBufferBytesMax: u32;
   tcpSendBufferBytes: u32;

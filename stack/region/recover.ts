@@ -4,6 +4,7 @@
 
 import { COMPLETION_RING_ENTRIES, MAX_QUEUES, RX_RING_ENTRIES } from "../config";
 import { TX_RING_ENTRIES } from "../config";
+import { rebuildEpoll } from "../epoll/recover";
 import { fence } from "../host";
 import { steerAddresses } from "../link/address";
 import { rebuildDestinations } from "../link/destination";
@@ -32,6 +33,7 @@ export function recoverRegion(): void {
   rebuildFrames();
   steeringSweep();
   rebuildDestinations();
+  rebuildEpoll();
   rebuildWaiters();
   header.reservedFrame = 0;
   // Segments that were on their way are lost, and sent again.

@@ -80,7 +80,9 @@ export class Socket {
   receiveBufferBytes: u32;
   /** Pending errno (positive); read without the lock. */
   error: u32;
-  reserved0: u64;
+  /** Ring of its items in epoll sets; 0 none. */
+  items: u32;
+  reserved0: u32;
 
   sendBufferBytes: u32;
   /** Charged to the send buffer: frames that the kernel has not sent yet. */

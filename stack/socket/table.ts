@@ -4,6 +4,7 @@
 import { isWildcard } from "../base/address";
 import { mix } from "../base/hash";
 import { COOKIE_BUCKETS, DEFAULT_BUFFER_BYTES, DEFAULT_TTL, MAX_SOCKETS } from "../config";
+import { removeItemsOf } from "../epoll/lists";
 import { Fault } from "../fault";
 import { fault } from "../host";
 import { COOKIES_OFFSET, SOCKET_BYTES } from "../layout";
@@ -229,6 +230,7 @@ export function destroySocket(index: u32): void {
   unsteer(index);
   cookieRemove(index);
   drainQueue(index);
+  removeItemsOf(index, false);
   // Sleepers on it, in any process, look again and find it gone.
   notifySocket(index, EVENTS_ALL);
   freeSlot(index);

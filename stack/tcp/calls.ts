@@ -2,6 +2,7 @@
 
 import { isWildcard } from "../base/address";
 import { MAX_BACKLOG, VIA_KERNEL } from "../config";
+import { removeItemsOf } from "../epoll/lists";
 import { Destination, DestinationState, isLocalDestination } from "../link/destination";
 import { isUsable, lookupDestination } from "../link/destination";
 import { isPortShared } from "../link/steering";
@@ -212,7 +213,10 @@ function sendError(tcb: Tcb): i32 {
 
 export function reserveStream(index: u32, wanted: u32): i32 {
   const error = sendError(Tcb.at(index));
-  return error != 0 ? error : reserve(index, wanted);
+  if (error != 0) return error;
+  const at = reserve(index, wanted);
+  if (at == -EAGAIN) Tcb.at(index).noSpace = 1;
+  return at;
 }
 
 export function commitStream(index: u32, bytes: u32): void {
@@ -348,6 +352,7 @@ export function close(index: u32, now: u64): void {
 function orphan(index: u32): void {
   const tcb = Tcb.at(index);
   adoptCookie(index, 0, 0);
+  removeItemsOf(index, false);
   // Keepalive is for programs.
   if (tcb.state != <u8>TcpState.TimeWait) tcb.lingerAt = 0;
   notifySocket(index, EVENTS_ALL);

@@ -7,7 +7,7 @@ import { DATAGRAM_OVERHEAD_BYTES, RESERVED_FRAMES, TCP_FRAMES_MIN } from "../con
 import { FrameMark } from "../region/frames";
 import { RegionHeader } from "../region/header";
 import { Socket } from "../socket/socket";
-import { notifySocket } from "../wait/waiter";
+import { notifySocket, wakeSleepers } from "../wait/waiter";
 import { dropFrame, newSendFrame, TcpFrame } from "./frame";
 import { currentMss, frameRoom } from "./route";
 import { Tcb, TcpFlag } from "./tcb";
@@ -192,7 +192,15 @@ export function wakeWriters(index: u32, wasWriteable: bool): void {
   // With TCP_NOTSENT_LOWAT it depends on what can be sent now, which is tried behind this.
   const isLimited = Tcb.at(index).notSentLowat != 0xffffffff;
   const isNews = !wasWriteable || isLimited;
-  if (isNews && isWriteable(Socket.at(index))) notifySocket(index, EVENTS_OUT);
+  if (!isNews || !isWriteable(Socket.at(index))) return;
+  // Who has not met the full buffer has no edge coming, as with Linux's SOCK_NOSPACE.
+  if (Tcb.at(index).noSpace == 0) wakeSleepers(index);
+  else tellWriters(index);
+}
+
+function tellWriters(index: u32): void {
+  Tcb.at(index).noSpace = 0;
+  notifySocket(index, EVENTS_OUT);
 }
 
 /** The send buffer grows with the congestion window (Linux's tcp_sndbuf_expand). */

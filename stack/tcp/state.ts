@@ -1,5 +1,6 @@
 // A connection's beginning and end: its defaults, its transitions, and giving back all that it has.
 
+import { removeItemsOf } from "../epoll/lists";
 import { MAX_TIME_WAIT } from "../config";
 import { storeRelease32 } from "../host";
 import { TCB_BYTES } from "../layout";
@@ -194,6 +195,7 @@ export function release(index: u32): void {
   forgetCookie(index);
   drainQueue(index);
   Tcb.at(index).flags = 0;
+  removeItemsOf(index, false);
   notifySocket(index, EVENTS_ALL);
   freeSlot(index);
   header.socketsDestroyed += 1;

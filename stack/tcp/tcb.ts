@@ -215,7 +215,8 @@ export class Tcb {
   reoWindowPersist: u8;
   /** 1 when the loss probe that is out was a retransmission. */
   probeRepeated: u8;
-  reserved0: u8;
+  /** Somebody met a full send buffer, and is told when there is room (Linux's SOCK_NOSPACE). */
+  noSpace: u8;
 
   /** In segments, as Linux counts them. */
   cwnd: u32;

@@ -4,6 +4,7 @@
 
 import { isWildcard, mappedToNet } from "../base/address";
 import { TX_HEADROOM_BYTES, VIA_KERNEL } from "../config";
+import { notifyItems } from "../epoll/notify";
 import { Fault } from "../fault";
 import { fault } from "../host";
 import { Destination, isLocalDestination, isUsable } from "../link/destination";
@@ -15,6 +16,7 @@ import { RegionHeader } from "../region/header";
 import { chargeSend, markSender } from "../socket/charge";
 import { Socket, SocketState } from "../socket/socket";
 import { UDP_HEADER_BYTES } from "../wire/udp";
+import { EVENTS_OUT } from "../wait/events";
 import { UDP_FRAME_HEADER_BYTES, UdpFrame } from "../wire/udp-frame";
 
 const EAGAIN: i32 = 11;
@@ -213,6 +215,8 @@ export function submitDatagram(): void {
   const socket = Socket.at(meta.socket);
   chargeSend(socket, lengthBytes);
   transmit(<u32>meta.interfaceSlot, meta, start, lengthBytes + UDP_FRAME_HEADER_BYTES);
+  // To Linux's epoll each datagram that has gone is an edge (sock_def_write_space).
+  if (socket.items != 0) notifyItems(socket.items, EVENTS_OUT, 0);
   socket.sent += 1;
   header.txDatagrams += 1;
 }

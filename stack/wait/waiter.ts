@@ -2,10 +2,13 @@
 // (socket index modulo 64): a rare needless wake-up is cheaper than exact lists. One sleeper, the
 // leader, also sleeps on the AF_XDP sockets; when it stops, a successor is woken to take over.
 
-import { loadAcquire32, storeRelease32 } from "../host";
-import { ACTIVITY_CLASSES, MAX_WAITERS } from "../config";
-import { ACTIVITY_OFFSET, WAITER_BYTES, WAITERS_OFFSET } from "../layout";
+import { MAX_WAITERS } from "../config";
+import { notifyItems } from "../epoll/notify";
+import { EpollSet, isSet } from "../epoll/set";
+import { loadAcquire32 } from "../host";
+import { WAITER_BYTES, WAITERS_OFFSET } from "../layout";
 import { RegionHeader } from "../region/header";
+import { Socket } from "../socket/socket";
 
 export const enum WaiterState {
   Free = 0,
@@ -25,6 +28,12 @@ export class Waiter {
   client: u32;
   /** Epoll set that it sleeps in; 0 none. */
   set: u32;
+  /** Others that sleep in the set, slot + 1. */
+  setNext: u32;
+  setPrevious: u32;
+  /** Behind it in the list of those whose doorbells are to be rung, slot + 1, and if it is there. */
+  wakeNext: u32;
+  isWaking: u32;
 
   static at(slot: u32): Waiter {
     return changetype<Waiter>(<usize>(WAITERS_OFFSET + slot * WAITER_BYTES));
@@ -41,6 +50,7 @@ export function addWaiter(client: u32): i32 {
     waiter.client = client;
     waiter.mask = 0;
     waiter.set = 0;
+    waiter.isWaking = 0;
     if (header.waiterHigh <= slot) header.waiterHigh = slot + 1;
     return <i32>slot;
   }
@@ -72,8 +82,9 @@ export function armWaiter(slot: u32, mask: u64, set: u32): u32 {
   const waiter = Waiter.at(slot);
   if (waiter.state == WaiterState.Awake) header.sleepers += 1;
   waiter.state = WaiterState.Sleeping;
-  waiter.mask = mask;
-  waiter.set = set;
+  setMask(waiter, mask);
+  leaveSet(slot);
+  if (isSet(set)) enterSet(slot, set);
   if (header.leader == 0) header.leader = slot + 1;
   return header.leader == slot + 1 ? 1 : 0;
 }
@@ -87,8 +98,8 @@ export function disarmWaiter(slot: u32): void {
     header.sleepers -= 1;
     waiter.state = WaiterState.Awake;
   }
-  waiter.mask = 0;
-  waiter.set = 0;
+  setMask(waiter, 0);
+  leaveSet(slot);
   if (header.leader != slot + 1) return;
   header.leader = 0;
   for (let other: u32 = 1; other < header.waiterHigh; other++) {
@@ -99,24 +110,87 @@ export function disarmWaiter(slot: u32): void {
   }
 }
 
-function countActivity(index: u32): void {
-  const at = <usize>(ACTIVITY_OFFSET + ((index & (ACTIVITY_CLASSES - 1)) << 2));
-  storeRelease32(at, load<u32>(at) + 1);
+function setMask(waiter: Waiter, mask: u64): void {
+  const header = RegionHeader.get();
+  if (waiter.mask != 0) header.maskSleepers -= 1;
+  if (mask != 0) header.maskSleepers += 1;
+  waiter.mask = mask;
+}
+
+function enterSet(slot: u32, set: u32): void {
+  const waiter = Waiter.at(slot);
+  const first = EpollSet.at(set).waiters;
+  waiter.set = set;
+  waiter.setPrevious = 0;
+  waiter.setNext = first;
+  if (first != 0) Waiter.at(first - 1).setPrevious = slot + 1;
+  EpollSet.at(set).waiters = slot + 1;
+}
+
+function leaveSet(slot: u32): void {
+  const waiter = Waiter.at(slot);
+  const set = waiter.set;
+  waiter.set = 0;
+  if (set == 0) return;
+  const next = waiter.setNext;
+  if (waiter.setPrevious != 0) Waiter.at(waiter.setPrevious - 1).setNext = next;
+  else EpollSet.at(set).waiters = next;
+  if (next != 0) Waiter.at(next - 1).setPrevious = waiter.setPrevious;
+}
+
+/** The set is no more; who sleeps in it goes on sleeping. */
+export function forgetSetWaiters(set: u32): void {
+  for (let first = EpollSet.at(set).waiters; first != 0; first = EpollSet.at(set).waiters) {
+    leaveSet(first - 1);
+  }
+}
+
+/** Wakes the thread that came last to sleep in the set. False if there is none. */
+export function wakeInSet(set: u32): bool {
+  const first = EpollSet.at(set).waiters;
+  if (first == 0) return false;
+  leaveSet(first - 1);
+  const waiter = Waiter.at(first - 1);
+  if (waiter.state != WaiterState.Sleeping) return true;
+  signal(first - 1);
+  return true;
+}
+
+/** Its doorbell is to be rung. */
+function signal(slot: u32): void {
+  const header = RegionHeader.get();
+  const waiter = Waiter.at(slot);
+  waiter.state = WaiterState.Signalled;
+  if (waiter.isWaking != 0) return;
+  waiter.isWaking = 1;
+  waiter.wakeNext = header.wakeHead;
+  header.wakeHead = slot + 1;
 }
 
 /** Something happened to this socket: who waits for such events (EVENTS_ALL: any) is woken. */
-export function notifySocket(index: u32, _events: u32): void {
+export function notifySocket(index: u32, events: u32): void {
+  const items = Socket.at(index).items;
+  if (items != 0) notifyItems(items, events, 0);
+  wakeSleepers(index);
+}
+
+/** The same for those alone who sleep for the socket itself, or poll an epoll set. */
+export function wakeSleepers(index: u32): void {
   const header = RegionHeader.get();
-  countActivity(index);
-  if (header.sleepers == 0) return;
+  if (header.maskSleepers == 0) return;
   header.wakeMask |= (<u64>1) << (<u64>(index & 63));
   header.wakeCursor = 0;
+}
+
+/** A set became ready by itself, not by an event of a socket: who polls sets is woken. */
+export function wakePollers(set: u32): void {
+  wakeSleepers(set);
 }
 
 /** Something happened that any sleeper may wait for: all are to be woken. */
 export function notifyAll(): void {
   const header = RegionHeader.get();
-  if (header.sleepers == 0) return;
+  if (header.maskSleepers == 0) return;
   header.wakeMask = ~(<u64>0);
   header.wakeCursor = 0;
 }
@@ -124,7 +198,8 @@ export function notifyAll(): void {
 /** True if nextWakeup has something to say: the cheap test before it. */
 export function wakeupsPending(): bool {
   const header = RegionHeader.get();
-  return header.wakeMask != 0 || header.successor != 0 || header.daemonWanted == 1;
+  if (header.wakeMask != 0 || header.wakeHead != 0) return true;
+  return header.successor != 0 || header.daemonWanted == 1;
 }
 
 /**
@@ -137,6 +212,15 @@ export function nextWakeup(): i32 {
     // 2: exasockd was told; nextRequest resets it when the list is empty.
     header.daemonWanted = 2;
     return 0;
+  }
+  while (header.wakeHead != 0) {
+    const slot = header.wakeHead - 1;
+    const waiter = Waiter.at(slot);
+    header.wakeHead = waiter.wakeNext;
+    waiter.isWaking = 0;
+    if (waiter.state != WaiterState.Signalled) continue;
+    header.wakeups += 1;
+    return <i32>slot;
   }
   const successor = header.successor;
   if (successor != 0) {
@@ -166,13 +250,27 @@ export function nextWakeup(): i32 {
 export function rebuildWaiters(): void {
   const header = RegionHeader.get();
   let sleepers: u32 = 0;
+  let masks: u32 = 0;
+  header.wakeHead = 0;
   for (let slot: u32 = 1; slot < header.waiterHigh; slot++) {
-    const state = loadAcquire32(changetype<usize>(Waiter.at(slot)) + offsetof<Waiter>("state"));
-    if (state == WaiterState.Sleeping || state == WaiterState.Signalled) sleepers += 1;
+    const waiter = Waiter.at(slot);
+    const state = loadAcquire32(changetype<usize>(waiter) + offsetof<Waiter>("state"));
+    const isAsleep = state == WaiterState.Sleeping || state == WaiterState.Signalled;
+    const set = waiter.set;
+    waiter.set = 0;
+    waiter.isWaking = 0;
+    if (!isAsleep) {
+      waiter.mask = 0;
+      continue;
+    }
+    sleepers += 1;
+    if (waiter.mask != 0) masks += 1;
+    // One that was signalled may not have been rung yet.
+    if (isSet(set) || state == WaiterState.Signalled) signal(slot);
   }
   header.sleepers = sleepers;
+  header.maskSleepers = masks;
   header.wakeCursor = 0;
-  for (let index: u32 = 0; index < ACTIVITY_CLASSES; index++) countActivity(index);
   // Whoever was owed a wake-up gets one: needless ones do no harm.
   header.wakeMask = ~(<u64>0);
 }
