@@ -38,10 +38,10 @@ static int set_rodata(struct bpf_object *object, struct bytes value) {
 }
 
 /*
- * bpfLoad(objectPath, rodata or null, sharedMapName, sharedMapFd, ownMapName or ""):
+ * bpfLoad(objectPath, rodata or null, sharedMapName or "", sharedMapFd, ownMapName or ""):
  * [programFd, ownMapFd] of an object file with one program, or -errno.
- * The map `sharedMapName` is replaced by the existing one; `ownMapName` is a map that the object
- * created (-1 when empty). Both descriptors are the caller's.
+ * The map `sharedMapName`, if any, is replaced by the existing one; `ownMapName` is a map that the
+ * object created (-1 when empty). Both descriptors are the caller's.
  */
 static napi_value bpf_load(napi_env env, napi_callback_info info) {
   char path[TEXT_BYTES];
@@ -52,8 +52,11 @@ static napi_value bpf_load(napi_env env, napi_callback_info info) {
   if (arguments(env, info, "sbsis", path, &rodata, shared_name, &shared_fd, own_name)) return NULL;
   struct bpf_object *object = bpf_object__open_file(path, NULL);
   if (!object) return number(env, -errno);
-  struct bpf_map *shared = bpf_object__find_map_by_name(object, shared_name);
-  int result = shared ? bpf_map__reuse_fd(shared, shared_fd) : -ENOENT;
+  int result = 0;
+  if (shared_name[0]) {
+    struct bpf_map *shared = bpf_object__find_map_by_name(object, shared_name);
+    result = shared ? bpf_map__reuse_fd(shared, shared_fd) : -ENOENT;
+  }
   if (result == 0 && rodata.at) result = set_rodata(object, rodata);
   if (result == 0) result = bpf_object__load(object);
   struct bpf_program *program = bpf_object__next_program(object, NULL);
@@ -113,6 +116,71 @@ static napi_value bpf_link_xdp(napi_env env, napi_callback_info info) {
   return result_or_errno(env, bpf_link_create(program, ifindex, BPF_XDP, &options));
 }
 
+enum { PROGRAM_MAPS_MAX = 16 };
+
+/* A descriptor of the program's map with this name, or -errno. */
+static int map_of(int program, const char *name) {
+  uint32_t ids[PROGRAM_MAPS_MAX];
+  struct bpf_prog_info info = {.nr_map_ids = PROGRAM_MAPS_MAX, .map_ids = (uint64_t)(uintptr_t)ids};
+  uint32_t bytes = sizeof info;
+  if (bpf_obj_get_info_by_fd(program, &info, &bytes) != 0) return -errno;
+  for (uint32_t i = 0; i < info.nr_map_ids && i < PROGRAM_MAPS_MAX; i++) {
+    struct bpf_map_info map = {0};
+    bytes = sizeof map;
+    int fd = bpf_map_get_fd_by_id(ids[i]);
+    if (fd < 0) return -errno;
+    if (bpf_obj_get_info_by_fd(fd, &map, &bytes) == 0 && strcmp(map.name, name) == 0) return fd;
+    close(fd);
+  }
+  return -ENOENT;
+}
+
+/* A descriptor of the link by which the program is attached to an interface, or -errno. */
+static int link_of(uint32_t program) {
+  for (uint32_t id = 0; bpf_link_get_next_id(id, &id) == 0;) {
+    struct bpf_link_info info = {0};
+    uint32_t bytes = sizeof info;
+    int fd = bpf_link_get_fd_by_id(id);
+    if (fd < 0) continue;
+    if (bpf_obj_get_info_by_fd(fd, &info, &bytes) == 0 && info.type == BPF_LINK_TYPE_XDP &&
+        info.prog_id == program) {
+      return fd;
+    }
+    close(fd);
+  }
+  return -ENOENT;
+}
+
+/*
+ * bpfAttached(ifindex, mapName): [programName, linkFd, mapFd, generic] of the XDP program that is
+ * attached to an interface, with -errno in place of what it does not have; -ENOENT if none is.
+ */
+static napi_value bpf_attached(napi_env env, napi_callback_info info) {
+  int ifindex;
+  char map_name[TEXT_BYTES];
+  if (arguments(env, info, "is", &ifindex, map_name)) return NULL;
+  LIBBPF_OPTS(bpf_xdp_query_opts, query);
+  int result = bpf_xdp_query(ifindex, 0, &query);
+  if (result < 0) return number(env, result);
+  if (query.prog_id == 0) return number(env, -ENOENT);
+  struct bpf_prog_info program_info = {0};
+  uint32_t bytes = sizeof program_info;
+  int program = bpf_prog_get_fd_by_id(query.prog_id);
+  if (program < 0 || bpf_obj_get_info_by_fd(program, &program_info, &bytes) != 0) {
+    return number(env, -errno);
+  }
+  napi_value list = NULL;
+  napi_value name = NULL;
+  napi_create_array_with_length(env, 4, &list);
+  napi_create_string_utf8(env, program_info.name, NAPI_AUTO_LENGTH, &name);
+  napi_set_element(env, list, 0, name);
+  napi_set_element(env, list, 1, number(env, link_of(query.prog_id)));
+  napi_set_element(env, list, 2, number(env, map_of(program, map_name)));
+  napi_set_element(env, list, 3, number(env, query.attach_mode == XDP_ATTACHED_SKB));
+  close(program);
+  return list;
+}
+
 void export_bpf(napi_env env, napi_value exports) {
   libbpf_set_print(keep_message);
   export_function(env, exports, "bpfMessage", bpf_message);
@@ -121,4 +189,5 @@ void export_bpf(napi_env env, napi_value exports) {
   export_function(env, exports, "bpfMapSet", bpf_map_set);
   export_function(env, exports, "bpfMapDelete", bpf_map_delete);
   export_function(env, exports, "bpfLinkXdp", bpf_link_xdp);
+  export_function(env, exports, "bpfAttached", bpf_attached);
 }

@@ -1,6 +1,7 @@
 /* Sockets, memory files and limits for TypeScript: one system call each, no policy. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -10,13 +11,18 @@
 
 #include "addon.h"
 
-/* memfdCreate(name, bytes): a close-on-exec memory file of that length. */
+/*
+ * memfdCreate(name, bytes): a close-on-exec memory file of that length for ever: whoever could cut
+ * it short would kill all who have it mapped.
+ */
 static napi_value memfd_create_sized(napi_env env, napi_callback_info info) {
   char name[TEXT_BYTES];
   int64_t bytes;
   if (arguments(env, info, "sd", name, &bytes)) return NULL;
-  int fd = memfd_create(name, MFD_CLOEXEC);
-  if (fd < 0 || ftruncate(fd, bytes) == 0) return result_or_errno(env, fd);
+  int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+  if (fd < 0) return result_or_errno(env, fd);
+  if (ftruncate(fd, bytes) == 0 && fcntl(fd, F_ADD_SEALS, seals) == 0) return number(env, fd);
   int error = errno;
   close(fd);
   return number(env, -error);

@@ -5,7 +5,6 @@ import { ARPHRD_ETHER, IFF_LOOPBACK, IFF_UP } from "../daemon/netlink/route.ts";
 import { largestMtu, POOL_BYTES_MAX_DEFAULT } from "../daemon/options.ts";
 import { XDP_REDIRECT, XDP_ZERO_COPY } from "./device-features.ts";
 import type { InterfaceFacts, Machine } from "./machine.ts";
-import { GROUP } from "./permission.ts";
 
 export type Level = "ok" | "warn" | "fail";
 
@@ -113,16 +112,16 @@ function checkPrivileges({ user, daemon }: Machine): Finding {
   return fail(subject, message, "give the container these capabilities");
 }
 
-function checkGroup({ user, groupExists }: Machine): Finding {
-  const subject = `group ${GROUP}`;
+function checkGroup({ user, group: { name, exists } }: Machine): Finding {
+  const subject = `group ${name}`;
   if (user.isMember) return ok(subject, `${user.name} is a member`);
-  if (!groupExists) {
+  if (!exists) {
     const message = "does not exist: only root's programs are accelerated";
-    const advice = `for other users, as root: groupadd ${GROUP}; usermod -aG ${GROUP} USER`;
+    const advice = `for other users, as root: groupadd ${name}; usermod -aG ${name} USER`;
     return user.uid === 0 ? ok(subject, message) : fail(subject, message, advice);
   }
   if (user.uid === 0) return ok(subject, "exists; root needs no membership");
-  const advice = `as root: usermod -aG ${GROUP} ${user.name}; then log in again`;
+  const advice = `as root: usermod -aG ${name} ${user.name}; then log in again`;
   return fail(subject, `${user.name} is not a member and may not use the stack`, advice);
 }
 

@@ -9,7 +9,7 @@ import { readEnvironment } from "./environment.ts";
 import { AppError, INTERNAL_ERROR_STATUS } from "./errors.ts";
 import { readMachine } from "./machine.ts";
 import { paint, type Style } from "./output.ts";
-import { applySettings, isInterfaceName, isStackName, STACK_DEFAULT } from "./settings.ts";
+import { applySettings, isStackName, parseInterface, STACK_DEFAULT } from "./settings.ts";
 import { writeOutput } from "./standard-output.ts";
 import { formatStatus } from "./status-view.ts";
 
@@ -52,7 +52,7 @@ function requireReply(reply: Reply | null): Reply {
 }
 
 function checkInterfaceNames(names: readonly string[]): void {
-  const bad = names.find((name) => !isInterfaceName(name));
+  const bad = names.find((name) => parseInterface(name) === undefined);
   if (bad !== undefined) throw new AppError("usage", `"${bad}" is not an interface name`);
 }
 

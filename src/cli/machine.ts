@@ -21,7 +21,7 @@ import { ask, askStatus } from "./control-client.ts";
 import { type DeviceFeatures, DeviceQueries } from "./device-features.ts";
 import { errno } from "./errno.ts";
 import { BUILD_FOLDER } from "./native.ts";
-import { groupNumber, isMember, userName } from "./permission.ts";
+import { groupOf, isMember, userName } from "./permission.ts";
 
 const AF_XDP = 44;
 const SOCK_RAW = 3;
@@ -53,7 +53,8 @@ export interface Machine {
   xdpSocket: string;
   bpfMap: string;
   user: { name: string; uid: number; capabilities: bigint; isMember: boolean };
-  groupExists: boolean;
+  /** Whom the stack is for. */
+  group: { name: string; exists: boolean };
   /** Soft limit in bytes, Infinity for none. */
   lockedMemoryBytes: number;
   processors: number;
@@ -191,14 +192,15 @@ function askDaemon(stack: string): Pick<Machine, "daemon" | "daemonProblem" | "b
 export function readMachine(stack: string): Machine {
   const library = join(BUILD_FOLDER, "libexasock.so");
   const uid = process.geteuid?.() ?? 0;
+  const group = groupOf(stack);
   return {
     kernelRelease: release(),
     kernelConfig: readKernelConfig(),
     hasBtf: existsSync("/sys/kernel/btf/vmlinux"),
     xdpSocket: tried(daemonNative().socket(AF_XDP, SOCK_RAW, 0)),
     bpfMap: tried(daemonNative().bpfMapCreate("exasock_doctor", 8, 1)),
-    user: { name: userName(), uid, capabilities: capabilities(), isMember: isMember() },
-    groupExists: groupNumber() !== null,
+    user: { name: userName(), uid, capabilities: capabilities(), isMember: isMember(stack) },
+    group: { name: group.name, exists: group.number !== null },
     lockedMemoryBytes: lockedMemoryLimit(),
     processors: availableParallelism(),
     interfaces: readInterfaces(),

@@ -1,5 +1,5 @@
-// Who may use a stack: root, and the members of the group "exasock" (DESIGN 4.11). exasockd checks
-// again by itself; this is to say so before the program starts.
+// Who may use a stack: root, and the members of its group. exasockd checks again by itself; this is
+// to say so before the program starts.
 
 import { readFileSync } from "node:fs";
 import { userInfo } from "node:os";
@@ -15,18 +15,31 @@ export function findGroup(groups: string, wanted: string): number | null {
   return null;
 }
 
-/** The number of the group "exasock" on this machine. */
-export function groupNumber(): number | null {
-  try {
-    return findGroup(readFileSync("/etc/group", "utf8"), GROUP);
-  } catch {
-    return null;
-  }
+/** Whom, besides root, a stack is for. */
+export interface TrustGroup {
+  readonly name: string;
+  /** Null when this machine has no such group. */
+  readonly number: number | null;
 }
 
-/** Is this process in the group "exasock"? */
-export function isMember(): boolean {
-  const number = groupNumber();
+/** A stack's own group where there is one (`exasock-risk` for the stack "risk"), else "exasock". */
+export function groupOf(stack: string): TrustGroup {
+  let groups = "";
+  try {
+    groups = readFileSync("/etc/group", "utf8");
+  } catch {
+    // Then there is none.
+  }
+  const own = `${GROUP}-${stack}`;
+  const number = findGroup(groups, own);
+  return number === null
+    ? { name: GROUP, number: findGroup(groups, GROUP) }
+    : { name: own, number };
+}
+
+/** Is this process in the stack's group? */
+export function isMember(stack: string): boolean {
+  const { number } = groupOf(stack);
   return (
     number !== null && [process.getegid?.(), ...(process.getgroups?.() ?? [])].includes(number)
   );
@@ -41,12 +54,13 @@ export function userName(): string {
 }
 
 /** What this process lacks to use a stack, as the end of a sentence; null when it may. */
-export function missingPermission(): string | null {
-  if (process.geteuid?.() === 0 || isMember()) return null;
+export function missingPermission(stack: string): string | null {
+  if (process.geteuid?.() === 0 || isMember(stack)) return null;
   const user = userName();
-  const make = groupNumber() === null ? `groupadd ${GROUP}; ` : "";
+  const { name, number } = groupOf(stack);
+  const make = number === null ? `groupadd ${name}; ` : "";
   return (
-    `${user} is neither root nor in the group ${GROUP} ` +
-    `(as root: ${make}usermod -aG ${GROUP} ${user})`
+    `${user} is neither root nor in the group ${name} ` +
+    `(as root: ${make}usermod -aG ${name} ${user})`
   );
 }

@@ -24,6 +24,22 @@ const STACK_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$/;
 /** IFNAMSIZ is 16 with the final NUL; the kernel forbids '/', ':' and white space in names. */
 const INTERFACE_NAME = /^(?!\.{1,2}$)[^\s/:,]{1,15}$/;
 
+/** Queues FIRST to LAST, and an interface with them; all of its queues if none are named. */
+const INTERFACE_REQUEST = /^([^:]*)(?::([0-9]{1,2})(?:-([0-9]{1,2}))?)?$/;
+/** Entries of the XDP programs' maps: see native/bpf. */
+const QUEUE_ID_MAX = 63;
+
+export interface QueueRange {
+  readonly first: number;
+  readonly last: number;
+}
+
+/** An interface that a stack is to use, and which of its receive queues. */
+export interface InterfaceRequest {
+  readonly name: string;
+  readonly queues: QueueRange | undefined;
+}
+
 export const SETTINGS = [
   {
     option: "--debug",
@@ -65,11 +81,11 @@ export const SETTINGS = [
     expected: "at most 32 letters, digits, '.', '_' or '-'",
   },
   {
-    option: "--interfaces=NAME[,NAME...]",
+    option: "--interfaces=NAME[:FIRST-LAST][,...]",
     variable: "EXASOCK_INTERFACES",
-    help: "which interfaces the stack uses, should this start it",
-    accepts: (value) => value.split(",").every(isInterfaceName),
-    expected: "interface names with ',' between them",
+    help: "which interfaces (or queues of them) the stack uses, should this start it",
+    accepts: (value) => value.split(",").every((one) => parseInterface(one) !== undefined),
+    expected: "interfaces (eth0, eth0:2-3) with ','",
   },
 ] as const satisfies readonly Setting[];
 
@@ -84,6 +100,16 @@ export function isStackName(name: string): boolean {
 
 export function isInterfaceName(name: string): boolean {
   return INTERFACE_NAME.test(name);
+}
+
+/** `eth0`, `eth0:3` or `eth0:2-3`; undefined if it is none of these. */
+export function parseInterface(text: string): InterfaceRequest | undefined {
+  const [, name = "", first, last = first] = INTERFACE_REQUEST.exec(text) ?? [];
+  if (!isInterfaceName(name)) return undefined;
+  if (first === undefined) return { name, queues: undefined };
+  const queues = { first: Number(first), last: Number(last) };
+  if (queues.last < queues.first || queues.last > QUEUE_ID_MAX) return undefined;
+  return { name, queues };
 }
 
 /** `--wait=spin|sleep` is given as `--wait`. */

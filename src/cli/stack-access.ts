@@ -7,7 +7,7 @@ import { AppError } from "./errors.ts";
 import { native } from "./native.ts";
 import { missingPermission } from "./permission.ts";
 import type { Obstacle } from "./program.ts";
-import { type Environment, STACK_DEFAULT } from "./settings.ts";
+import { type Environment, parseInterface, STACK_DEFAULT } from "./settings.ts";
 
 const isRoot = () => process.geteuid?.() === 0;
 
@@ -30,7 +30,9 @@ async function statusOf(
 
 /** Has the stack use these interfaces too; why it does not, or null. */
 function bringUp(status: Status, stack: string, interfaces: string[]): string | null {
-  const missing = interfaces.filter((name) => !status.interfaces.some((one) => one.name === name));
+  const isUsed = (text: string) =>
+    status.interfaces.some((one) => one.name === parseInterface(text)?.name);
+  const missing = interfaces.filter((text) => !isUsed(text));
   if (missing.length === 0) return null;
   const failed = status.unusable.find(({ name }) => missing.includes(name));
   if (failed) return `${failed.name}: ${failed.reason}`;
@@ -44,9 +46,9 @@ function bringUp(status: Status, stack: string, interfaces: string[]): string | 
 
 /** Why the program that this process becomes can't use its stack; null when it can. */
 export async function obstacleToStack(environment: Environment): Promise<Obstacle | null> {
-  const missing = missingPermission();
-  if (missing !== null) return { reason: missing, preload: false };
   const stack = environment.get("EXASOCK_STACK") ?? STACK_DEFAULT;
+  const missing = missingPermission(stack);
+  if (missing !== null) return { reason: missing, preload: false };
   const interfaces = environment.get("EXASOCK_INTERFACES")?.split(",") ?? [];
   try {
     const status = await statusOf(stack, interfaces, environment);

@@ -10,6 +10,7 @@ import {
   QueueState,
   QueueView,
 } from "../../build/gen/layout.ts";
+import type { QueueRange } from "../cli/settings.ts";
 import { macWordsOf } from "./address.ts";
 import { native, SystemError } from "./native.ts";
 import { IFF_RUNNING, IFF_UP, type Link } from "./netlink/route.ts";
@@ -21,6 +22,14 @@ import { type UmemArea, Xsk } from "./xsk.ts";
 const EINVAL = 22;
 
 type LeftInterface = Deposit["interfaces"][number];
+
+/** Link, program and map of sockets. */
+const FDS_OF_PROGRAM = 3;
+
+/** How many descriptors an interface has in the vault. */
+export function fdsOf({ shared, queues }: LeftInterface): number {
+  return FDS_OF_PROGRAM + (shared ? 1 : 0) + queues.length;
+}
 
 export class AcceleratedInterface {
   readonly slot: number;
@@ -48,13 +57,14 @@ export class AcceleratedInterface {
 
   /**
    * Sets everything up, or leaves the interface as it was and throws. `running` is the number of
-   * queues that other interfaces use.
+   * queues that other interfaces use; `wanted` are the queues to use, all if undefined.
    */
   static async open(
     region: Region,
     link: Link,
     virtual: boolean,
     running: number,
+    wanted: QueueRange | undefined,
   ): Promise<AcceleratedInterface> {
     const { low, high } = macWordsOf(link.mac);
     const flags = interfaceFlags(link, virtual);
@@ -63,8 +73,9 @@ export class AcceleratedInterface {
     const queues: Xsk[] = [];
     let program: XdpProgram | undefined;
     try {
-      program = XdpProgram.attach(link.ifindex, slot, region.steeringFd);
-      await openQueues(region, link, slot, program.mode, queues);
+      const isShared = wanted !== undefined;
+      program = XdpProgram.attach(link.ifindex, slot, region.steeringFd, isShared);
+      await openQueues(region, link, slot, program.mode, queues, wanted);
       const frames = fillTarget(region, queues.length + running);
       // One UMEM for all queues: what holds for the socket that registered it holds for them.
       const finishesChecksums = queues[0]?.finishesChecksums === true;
@@ -91,7 +102,9 @@ export class AcceleratedInterface {
     left: LeftInterface,
     fds: readonly number[],
   ): AcceleratedInterface | undefined {
-    const [linkFd = -1, programFd = -1, socketsFd = -1, ...sockets] = fds;
+    const [linkFd = -1, programFd = -1, socketsFd = -1] = fds;
+    const stacksFd = left.shared ? fds[FDS_OF_PROGRAM] : undefined;
+    const sockets = fds.slice(fds.length - left.queues.length);
     const at = INTERFACES_OFFSET + left.slot * InterfaceView.BYTES;
     const isKnown = new InterfaceView(region.view, at).ifindex === left.ifindex;
     const isRunning = left.queues.every(({ slot }) => {
@@ -109,7 +122,7 @@ export class AcceleratedInterface {
       native().coreSetQueue(slot, queue.fd);
       return queue;
     });
-    const program = new XdpProgram({ linkFd, programFd, socketsFd }, mode, nativeProblem);
+    const program = new XdpProgram({ linkFd, programFd, socketsFd, stacksFd }, mode, nativeProblem);
     const link = unseenLink(ifindex);
     return new AcceleratedInterface(region, left.slot, program, queues, link, virtual);
   }
@@ -119,13 +132,13 @@ export class AcceleratedInterface {
     const { ifindex } = this.#link;
     const queues = this.queues.map(({ place: { slot, queueId } }) => ({ slot, queueId }));
     const { slot, mode, nativeProblem } = this;
-    return { ifindex, slot, mode, nativeProblem, virtual: this.#virtual, queues };
+    const shared = this.#program.files.stacksFd !== undefined;
+    return { ifindex, slot, mode, nativeProblem, virtual: this.#virtual, shared, queues };
   }
 
   /** Its descriptors in the vault's order. */
   get fds(): number[] {
-    const { linkFd, programFd, socketsFd } = this.#program.files;
-    return [linkFd, programFd, socketsFd, ...this.queues.map(({ fd }) => fd)];
+    return [...this.#program.fds, ...this.queues.map(({ fd }) => fd)];
   }
 
   get link(): Link {
@@ -193,6 +206,7 @@ async function openQueues(
   slot: number,
   mode: DriverMode,
   queues: Xsk[],
+  wanted: QueueRange | undefined,
 ): Promise<void> {
   const { header } = region;
   const umem: UmemArea = {
@@ -201,7 +215,8 @@ async function openQueues(
     frameBytes: header.frameBytes,
   };
   const most = Math.max(link.rxQueues, link.txQueues, 1);
-  for (let queueId = 0; queueId < most; queueId++) {
+  const { first: lowest, last: highest } = wanted ?? { first: 0, last: most - 1 };
+  for (let queueId = lowest; queueId <= highest; queueId++) {
     const queueSlot = region.stack.queueAdd(slot, queueId);
     if (queueSlot < 0) throw new Error("the stack has no room for another queue");
     const first = queues[0];
@@ -215,7 +230,9 @@ async function openQueues(
     } catch (error) {
       queue?.close();
       region.stack.queueStop(queueSlot);
-      if (first && error instanceof SystemError && error.errno === EINVAL) return;
+      const isBeyond = error instanceof SystemError && error.errno === EINVAL;
+      if (first && isBeyond && !wanted) return;
+      if (isBeyond && wanted) throw new Error(`it has no queue ${queueId}`);
       throw error;
     }
   }

@@ -1,6 +1,6 @@
 // Who may ask what. The kernel vouches for the peer of a Unix socket.
 
-import { groupNumber } from "../cli/permission.ts";
+import { groupOf, type TrustGroup } from "../cli/permission.ts";
 import { native } from "./native.ts";
 import type { Request } from "./requests.ts";
 
@@ -29,21 +29,18 @@ export function peerOf(fd: number): Peer | undefined {
   return { pid: credentials.readInt32LE(0), uid: credentials.readUInt32LE(4), groups };
 }
 
-/** Why this peer may not ask this, or undefined if it may. `group`: number of the group exasock. */
-export function refusal(
-  type: Request["type"],
-  peer: Peer,
-  group: number | null,
-): string | undefined {
+/** Why this peer may not ask this, or undefined if it may. `group`: the stack's. */
+export function refusal(type: Request["type"], peer: Peer, group: TrustGroup): string | undefined {
   // A program that comes back shows by its slot that it had the right.
   if (peer.uid === 0 || type === "status" || type === "rejoin") return undefined;
-  if (type === "check" || type === "stop" || type === "up" || type === "down")
+  if (type === "check" || type === "stop" || type === "up" || type === "down") {
     return "only root may do that";
-  if (group !== null && peer.groups.includes(group)) return undefined;
-  return "only root and the group exasock may use this stack";
+  }
+  if (group.number !== null && peer.groups.includes(group.number)) return undefined;
+  return `only root and the group ${group.name} may use this stack`;
 }
 
 /** `refusal` with the group as it is now on this machine. */
-export function refusalNow(type: Request["type"], peer: Peer): string | undefined {
-  return refusal(type, peer, groupNumber());
+export function refusalNow(type: Request["type"], peer: Peer, stack: string): string | undefined {
+  return refusal(type, peer, groupOf(stack));
 }

@@ -76,14 +76,16 @@ export interface ControlHandlers {
 /** The listening socket and its connections. */
 export class Control {
   readonly #fd: number;
+  readonly #stack: string;
   readonly #log: Logger;
   readonly #connections = new Set<Connection>();
   readonly #buffer = Buffer.alloc(REQUEST_BYTES_MAX);
   #watch: Watch | undefined;
   #handlers: ControlHandlers | undefined;
 
-  private constructor(fd: number, log: Logger) {
+  private constructor(fd: number, stack: string, log: Logger) {
     this.#fd = fd;
+    this.#stack = stack;
     this.#log = log;
   }
 
@@ -97,7 +99,7 @@ export class Control {
     }
     check(bound, "control socket");
     check(native().listen(fd, BACKLOG), "control socket");
-    return new Control(fd, log);
+    return new Control(fd, stack, log);
   }
 
   /** Starts to answer. */
@@ -122,7 +124,7 @@ export class Control {
 
   #add(fd: number): void {
     const peer = this.#connections.size < CONNECTIONS_MAX ? peerOf(fd) : undefined;
-    const isStranger = peer !== undefined && refusalNow("join", peer) !== undefined;
+    const isStranger = peer !== undefined && refusalNow("join", peer, this.#stack) !== undefined;
     const strangers = [...this.#connections].filter((one) => one.isStranger).length;
     if (peer === undefined || (isStranger && strangers >= STRANGERS_MAX)) {
       native().close(fd);

@@ -285,7 +285,9 @@ export class Daemon {
   #answer(connection: Connection, packet: Buffer): void {
     const request = parseRequest(packet);
     const refused =
-      typeof request === "string" ? request : refusalNow(request.type, connection.peer);
+      typeof request === "string"
+        ? request
+        : refusalNow(request.type, connection.peer, this.#options.stack);
     if (typeof request === "string" || refused !== undefined) {
       const { pid, uid } = connection.peer;
       this.#log.debug({ pid, uid, refused }, "request refused");

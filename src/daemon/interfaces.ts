@@ -2,8 +2,9 @@
 
 import { readFileSync, readlinkSync } from "node:fs";
 import { basename } from "node:path";
+import { parseInterface, type QueueRange } from "../cli/settings.ts";
 import { INTERFACES_OFFSET, InterfaceView, MAX_INTERFACES } from "../../build/gen/layout.ts";
-import { AcceleratedInterface } from "./accelerated-interface.ts";
+import { AcceleratedInterface, fdsOf } from "./accelerated-interface.ts";
 import { chooseInterface, isVirtual } from "./interface-choice.ts";
 import type { Logger } from "./log.ts";
 import type { Link } from "./netlink/route.ts";
@@ -11,8 +12,8 @@ import { largestMtu } from "./options.ts";
 import type { Region } from "./region.ts";
 import type { Deposit } from "./vault.ts";
 
-/** Link, program and map of sockets. */
-const FDS_PER_INTERFACE = 3;
+/** `eth0:2-3` without the queues. */
+const nameOf = (text: string) => parseInterface(text)?.name ?? text;
 
 /** The kernel's view, kept by the mirror. */
 export interface LinkSource {
@@ -38,8 +39,8 @@ export class Interfaces {
   readonly #source: LinkSource;
   readonly #log: Logger;
   readonly #active = new Map<number, AcceleratedInterface>();
-  /** Names given by the user: used whatever their kind. */
-  readonly #named: Set<string>;
+  /** Names given by the user: used whatever their kind. And which of their queues, if not all. */
+  readonly #named = new Map<string, QueueRange | undefined>();
   /** Whether all others that suit are used, too. */
   readonly #automatic: boolean;
   /** Names that the user took down: left alone until brought up again. */
@@ -59,7 +60,7 @@ export class Interfaces {
   ) {
     this.#region = region;
     this.#source = source;
-    this.#named = new Set(names);
+    for (const text of names) this.#name(text);
     this.#automatic = names.length === 0;
     this.#log = log;
     this.#onChange = onChange;
@@ -73,7 +74,7 @@ export class Interfaces {
     for (const name of excluded) this.#excluded.add(name);
     let next = 0;
     for (const left of interfaces) {
-      const own = fds.slice(next, next + FDS_PER_INTERFACE + left.queues.length);
+      const own = fds.slice(next, next + fdsOf(left));
       next += own.length;
       const one = AcceleratedInterface.takeOver(this.#region, left, own);
       if (one) this.#active.set(left.ifindex, one);
@@ -136,16 +137,23 @@ export class Interfaces {
   async up(names: readonly string[]): Promise<void> {
     if (names.length === 0) this.#excluded.clear();
     for (const name of names) {
-      this.#excluded.delete(name);
-      this.#named.add(name);
+      this.#excluded.delete(this.#name(name));
     }
     await this.reconcile();
-    const failed = names.find((name) => this.#failures.has(name));
+    const failed = names.map(nameOf).find((name) => this.#failures.has(name));
     if (failed !== undefined) throw new Error(`${failed}: ${this.#failures.get(failed)}`);
   }
 
+  /** Notes that the user wants this interface, or some queues of it. Returns its name. */
+  #name(text: string): string {
+    const request = parseInterface(text);
+    this.#named.set(nameOf(text), request?.queues);
+    return nameOf(text);
+  }
+
   /** Stops using these interfaces; all of them when the list is empty. */
-  async down(names: readonly string[], programs: number): Promise<void> {
+  async down(texts: readonly string[], programs: number): Promise<void> {
+    const names = texts.map(nameOf);
     const active = [...this.#active.values()];
     const going = active.filter(({ link }) => names.length === 0 || names.includes(link.name));
     const unknown = names.find((name) => !active.some(({ link }) => link.name === name));
@@ -189,7 +197,7 @@ export class Interfaces {
     for (const link of this.#source.links.values()) {
       if (!this.#active.has(link.ifindex)) await this.#tryOpen(link);
     }
-    for (const name of this.#named) {
+    for (const name of this.#named.keys()) {
       const exists = [...this.#source.links.values()].some((link) => link.name === name);
       if (!exists && !this.#excluded.has(name)) this.#fail(name, "no such interface");
     }
@@ -215,7 +223,8 @@ export class Interfaces {
     try {
       const virtual = isVirtual(link, driverOf(link));
       const running = this.queues().length;
-      const opened = await AcceleratedInterface.open(this.#region, link, virtual, running);
+      const wanted = this.#named.get(name);
+      const opened = await AcceleratedInterface.open(this.#region, link, virtual, running, wanted);
       this.#active.set(link.ifindex, opened);
       this.#failures.delete(name);
       const { mode, nativeProblem, zeroCopy, queues } = opened;

@@ -47,6 +47,8 @@ export interface Native {
     ownMapName: string,
   ): [number, number] | number;
   bpfLinkXdp(programFd: number, ifindex: number, generic: number): number;
+  /** Name of the XDP program that is attached, its link, a map of it by name, generic or not. */
+  bpfAttached(ifindex: number, mapName: string): [string, number, number, boolean] | number;
 
   watchOpen(fd: number, callback: () => void): Watch | number;
   watchStart(watch: Watch): number;

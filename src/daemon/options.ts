@@ -1,7 +1,7 @@
 // The daemon's settings: sizes that fit one another.
 
 import { Option } from "commander";
-import { isInterfaceName, isStackName, STACK_DEFAULT } from "../cli/settings.ts";
+import { isStackName, parseInterface, STACK_DEFAULT } from "../cli/settings.ts";
 
 const MIB = 1 << 20;
 export const REGION_BYTES_DEFAULT = 256 * MIB;
@@ -22,7 +22,7 @@ const XDP_HEADROOM_BYTES = 256;
 
 export interface DaemonOptions {
   readonly stack: string;
-  /** Interface names; empty for all that suit. */
+  /** Interface names, maybe with queues (`eth0:2-3`); empty for all that suit. */
   readonly interfaces: readonly string[];
   readonly regionBytes: number;
   /** 0: chosen by the number of queues. */
@@ -43,8 +43,8 @@ export function parseSize(text: string): number | undefined {
 /** What is wrong with the options, or undefined. */
 export function checkOptions(options: DaemonOptions): string | undefined {
   if (!isStackName(options.stack)) return `"${options.stack}" is not a stack's name`;
-  const bad = options.interfaces.find((name) => !isInterfaceName(name));
-  if (bad !== undefined) return `"${bad}" is not an interface name`;
+  const bad = options.interfaces.find((text) => parseInterface(text) === undefined);
+  if (bad !== undefined) return `"${bad}" is not an interface (examples: eth0, eth0:2-3)`;
   if (options.regionBytes > REGION_BYTES_MAX) return "--region-bytes must be at most 4G";
   if (options.framePoolBytes !== 0 && options.framePoolBytes < POOL_BYTES_MIN) {
     return "--frame-pool-bytes must be at least 1M";
@@ -91,8 +91,8 @@ export function commandLineOptions(): Option[] {
   return [
     new Option("--stack <name>", "name of the stack").default(STACK_DEFAULT),
     new Option(
-      "--interfaces <a,b>",
-      "interfaces to use; all Ethernet ones with an address if absent",
+      "--interfaces <a,b:0-1>",
+      "interfaces, or queues of them, to use; all Ethernet ones with an address if absent",
     )
       .default([] as string[], "all")
       .argParser((text) => text.split(",").filter((name) => name !== "")),

@@ -1,14 +1,14 @@
 // The control protocol: one JSON object per packet (docs: ARCHITECTURE.md). Validated here, once.
 
 import { z } from "zod";
-import { isInterfaceName } from "../cli/settings.ts";
+import { parseInterface } from "../cli/settings.ts";
 
 /** Longest request that is read. */
 export const REQUEST_BYTES_MAX = 16384;
 const INTERFACES_MAX = 64;
 
 const interfaces = z
-  .array(z.string().refine(isInterfaceName, "not an interface name"))
+  .array(z.string().refine((text) => parseInterface(text) !== undefined, "not an interface name"))
   .max(INTERFACES_MAX);
 
 const requestSchema = z.discriminatedUnion("type", [

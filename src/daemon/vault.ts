@@ -33,6 +33,8 @@ const depositSchema = z.strictObject({
       mode: z.enum(["native", "generic"]),
       nativeProblem: z.string(),
       virtual: z.boolean(),
+      /** Other stacks may have queues of it: one descriptor more. */
+      shared: z.boolean(),
       queues: z.array(z.strictObject({ slot: z.number(), queueId: z.number() })),
     }),
   ),
@@ -41,7 +43,7 @@ const depositSchema = z.strictObject({
 /**
  * What a message in the vault says about its descriptors, which follow in this order: memory,
  * steering table, arrival counters, the program that counts; then of each interface its link, its
- * program, its map of sockets, and the sockets of its queues.
+ * program, its map of sockets, the dispatcher's map if it is shared, and the sockets of its queues.
  */
 export type Deposit = z.infer<typeof depositSchema>;
 

@@ -46,7 +46,7 @@ function aMachine(changes: Partial<Machine> = {}): Machine {
     xdpSocket: "",
     bpfMap: "",
     user: { name: "root", uid: 0, capabilities: ALL_CAPABILITIES, isMember: false },
-    groupExists: true,
+    group: { name: "exasock", exists: true },
     lockedMemoryBytes: 8 << 20,
     processors: 8,
     interfaces: [anInterface()],
@@ -93,7 +93,7 @@ describe("doctor", () => {
       { bpfMap: "EPERM", user: { ...ALICE, isMember: false }, processors: 1, interfaces: [] },
       { daemonProblem: "exasockd did not answer within 5 s" },
       { breaches: ["frames: 1 are held by nobody"] },
-      { user: { ...ALICE, uid: 0 }, groupExists: false },
+      { user: { ...ALICE, uid: 0 }, group: { name: "exasock", exists: false } },
     ];
     for (const finding of changes.flatMap(findings)) {
       assert.equal(finding.advice === "", finding.level === "ok", JSON.stringify(finding));
@@ -134,7 +134,10 @@ describe("doctor", () => {
       "alice is not a member and may not use the stack",
       "as root: usermod -aG exasock alice; then log in again",
     ]);
-    assert.equal(about("group exasock", { ...stranger, groupExists: false })[0], "fail");
+    assert.equal(
+      about("group exasock", { ...stranger, group: { name: "exasock", exists: false } })[0],
+      "fail",
+    );
   });
 
   it("sees that root in a container is not all-powerful", () => {

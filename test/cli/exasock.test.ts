@@ -43,7 +43,7 @@ describe("exasock", () => {
       1,
     ]);
     assert.deepEqual(exasock(["true"], { EXASOCK_INTERFACES: "a b" }), [
-      "exasock: EXASOCK_INTERFACES must be interface names with ',' between them, not \"a b\"\n",
+      "exasock: EXASOCK_INTERFACES must be interfaces (eth0, eth0:2-3) with ',', not \"a b\"\n",
       1,
     ]);
   });

@@ -6,6 +6,7 @@ import {
   applySettings,
   type Environment,
   isInterfaceName,
+  parseInterface,
   isStackName,
   SETTINGS,
 } from "../../src/cli/settings.ts";
@@ -60,7 +61,7 @@ describe("settings", () => {
     );
     assert.equal(
       complaint({}, { "--interfaces": "eth0,,eth1" }),
-      "option --interfaces must be interface names with ',' between them, not \"eth0,,eth1\"",
+      "option --interfaces must be interfaces (eth0, eth0:2-3) with ',', not \"eth0,,eth1\"",
     );
   });
 
@@ -81,6 +82,20 @@ describe("settings", () => {
 
   it("have a variable each", () => {
     assert.equal(new Set(SETTINGS.map(({ variable }) => variable)).size, SETTINGS.length);
+  });
+});
+
+describe("an interface that a stack is to use", () => {
+  it("has a name, and maybe queues", () => {
+    assert.deepEqual(parseInterface("eth0"), { name: "eth0", queues: undefined });
+    assert.deepEqual(parseInterface("eth0:3"), { name: "eth0", queues: { first: 3, last: 3 } });
+    assert.deepEqual(parseInterface("eth0:2-63"), { name: "eth0", queues: { first: 2, last: 63 } });
+  });
+
+  it("is nothing else", () => {
+    for (const text of ["", ":1", "eth0:", "eth0:3-2", "eth0:64", "eth0:1-", "eth0:-1", "a b:1"]) {
+      assert.equal(parseInterface(text), undefined, text);
+    }
   });
 });
 

@@ -111,7 +111,10 @@ describe("a member of the group exasock", { skip: skipWithoutRoot }, () => {
   before(async () => {
     network = await Network.create();
     left = network.host("left");
-    writeFileSync(groups, `${readFileSync("/etc/group", "utf8")}exasock:x:4242:\n`);
+    writeFileSync(
+      groups,
+      `${readFileSync("/etc/group", "utf8")}exasock:x:4242:\nexasock-risk:x:4343:\n`,
+    );
   });
 
   after(() => {
@@ -144,6 +147,27 @@ describe("a member of the group exasock", { skip: skipWithoutRoot }, () => {
     const { stderr, code } = await withGroup(`${CONTROL} up && ${launch}`);
     const text = "the stack does not use lo (as root: exasockctl up lo)";
     assert.deepEqual([stderr, code], [`exasock: not accelerated: ${text}\n`, 1]);
+  });
+
+  it("is nobody to a stack that has a group of its own", async () => {
+    const launch = (group: number, stack: string) => {
+      const words = asMember.map((word) => (word === "--groups=4242" ? `--groups=${group}` : word));
+      return `${words.join(" ")} ${LAUNCHER} --require --stack=${stack} true`;
+    };
+    const up = `${CONTROL} up && ${CONTROL} up lo --stack risk`;
+    const cases = [
+      [4242, "default", ""],
+      [4343, "risk", ""],
+      [4242, "risk", "exasock-risk"],
+      [4343, "default", "exasock"],
+    ] as const;
+    for (const [group, stack, missing] of cases) {
+      const { stderr, code } = await withGroup(`${up}; ${launch(group, stack)}`);
+      assert.equal(code, missing === "" ? 0 : 1, stderr);
+      if (missing !== "") assert.match(stderr, new RegExp(`nor in the group ${missing} \\(`));
+    }
+    await stop(left);
+    await run(left, [CONTROL, "stop", "--stack", "risk"]);
   });
 });
 

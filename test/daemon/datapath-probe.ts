@@ -56,7 +56,7 @@ const link = requests
   .map(decodeLink)
   .find((one) => one?.name === name);
 if (link === undefined) throw new Error(`no interface ${name}`);
-const used = await AcceleratedInterface.open(region, link, true, 0);
+const used = await AcceleratedInterface.open(region, link, true, 0, undefined);
 const arrivals = loadArrivals(region.arrivalsFd);
 
 const destroyed = new Set<bigint>();

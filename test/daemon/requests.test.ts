@@ -84,9 +84,10 @@ describe("the answer to join", () => {
 });
 
 describe("permission", () => {
-  const GROUP = 990;
+  const GROUP = { name: "exasock", number: 990 };
+  const NO_GROUP = { name: "exasock", number: null };
   const root: Peer = { pid: 1, uid: 0, groups: [0] };
-  const member: Peer = { pid: 2, uid: 1000, groups: [1000, GROUP] };
+  const member: Peer = { pid: 2, uid: 1000, groups: [1000, GROUP.number] };
   const stranger: Peer = { pid: 3, uid: 1001, groups: [1001] };
 
   it("to use the stack is root's and the group's", () => {
@@ -110,7 +111,7 @@ describe("permission", () => {
   });
 
   it("is nobody's but root's on a machine without the group", () => {
-    assert.equal(refusal("join", root, null), undefined);
-    assert.match(refusal("join", member, null) ?? "", /group exasock/);
+    assert.equal(refusal("join", root, NO_GROUP), undefined);
+    assert.match(refusal("join", member, NO_GROUP) ?? "", /group exasock/);
   });
 });
