@@ -26,6 +26,7 @@ import { Region } from "./region.ts";
 import { parseRequest, type Request } from "./requests.ts";
 import { Sockets } from "./sockets.ts";
 import { readStatus } from "./status.ts";
+import { Strays } from "./strays.ts";
 import { followTcpSettings } from "./tcp-settings.ts";
 import { type Legacy, Vault } from "./vault.ts";
 import { loadArrivals } from "./xdp-program.ts";
@@ -40,6 +41,8 @@ const FIXED_FDS = 4;
 const HOUSEKEEPING_MILLIS = 1000;
 /** Every so many rounds of housekeeping, interfaces that could not be used are tried again. */
 const RETRY_ROUNDS = 5;
+/** Every so many rounds of housekeeping programs that can't use their sockets are looked for. */
+const STRAY_ROUNDS = 2;
 /** Every so many rounds of housekeeping the kernel's settings are looked at. */
 const SETTINGS_ROUNDS = 5;
 /** Sockets of a program that ended are looked for after this long. */
@@ -85,6 +88,7 @@ export class Daemon {
   readonly #destinations: Destinations;
   readonly #sockets: Sockets;
   readonly #clients: Clients;
+  readonly #strays: Strays;
   readonly #pump: Pump;
   readonly #doorbell: Doorbell;
   #housekeeping: NodeJS.Timeout | undefined;
@@ -133,6 +137,8 @@ export class Daemon {
       log,
       () => this.#clientsChanged(),
     );
+    const isProgram = (pid: number) => this.#clients.list().some((client) => client.pid === pid);
+    this.#strays = new Strays(this.#region, log, isProgram);
     this.#pump = new Pump(this.#region);
     this.#doorbell = new Doorbell(stack, () => this.#rung());
   }
@@ -271,6 +277,7 @@ export class Daemon {
     this.#destinations.confirmStale();
     this.#destinations.findMissing();
     this.#sockets.reconcile();
+    if (this.#rounds % STRAY_ROUNDS === 0) this.#strays.look();
     if (this.#rounds % RETRY_ROUNDS === 0) this.#interfaces.retryFailed();
     if (this.#rounds % SETTINGS_ROUNDS === 0) followTcpSettings(this.#region);
     this.#sockets.releasePorts();

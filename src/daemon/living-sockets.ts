@@ -40,6 +40,12 @@ function cookiesOf(pid: number, isNew: (link: string) => boolean): bigint[] | "r
   }
 }
 
+/** Cookies of all sockets that a process holds; none if it is out of reach. */
+export function socketsOf(pid: number): bigint[] {
+  const cookies = cookiesOf(pid, () => true);
+  return cookies === "refused" ? [] : cookies;
+}
+
 /**
  * Those of the wanted cookies that some process holds; undefined if that can't be told, because a
  * process is out of reach. A socket that is just on its way between two processes is not seen.

@@ -10,6 +10,7 @@ import {
   refused,
 } from "../support/builders.ts";
 import { int32 } from "../support/memory.ts";
+import { passing } from "../support/passing.ts";
 import { poll } from "../support/readiness.ts";
 import { scenario } from "../support/scenario.ts";
 
@@ -256,17 +257,7 @@ scenario("a descriptor passed to a child works there", async (scene) => {
 scenario("a descriptor passed to another accelerated program works there", async (scene) => {
   const [a, p] = await conversation(scene);
   const other = await scene.start("other", { accelerated: true });
-  const meeting = unixAddress(`meeting-${scene.isAccelerated}`);
-  const [from, to] = [await a.calls.socket("SOCK_DGRAM", "AF_UNIX"), 3];
-  await other.socket("SOCK_DGRAM", "AF_UNIX");
-  const at = other.libc.put(meeting);
-  await other.raw("bind", [to, at, meeting.length], "the meeting point");
-  const here = a.calls.libc.put(meeting);
-  await a.calls.raw("connect", [from, here, meeting.length], "the meeting point");
-  const controls = [{ level: "SOL_SOCKET", type: "SCM_RIGHTS", data: int32(a.fd) }];
-  await a.calls.sendmsg(from, { data: ["take this"], controls });
-  const received = await other.recvmsg(to, [20], { controlBytes: 64 });
-  const [copy = -1] = received.descriptors;
+  const copy = await (await passing(scene, a.calls, other)).pass(a.fd);
   await p.calls.sendto(p.fd, "for the other", a.at);
   await other.recvfrom(copy);
   await a.calls.close(a.fd);
@@ -275,11 +266,6 @@ scenario("a descriptor passed to another accelerated program works there", async
   await other.sendto(copy, "thank you", p.at);
   await p.calls.recvfrom(p.fd);
 });
-
-/** An abstract name: nothing is left behind. */
-function unixAddress(name: string): Buffer {
-  return Buffer.from(`\x01\0\0exasock-test-${name}`, "latin1");
-}
 
 scenario("two threads send and receive at the same time", async (scene) => {
   const [a, p] = await connected(scene);

@@ -1,7 +1,12 @@
 // Connections and listeners that several processes share, by fork, exec and descriptor passing, and
 // what becomes of them when programs end.
 
+import { open, readFile } from "node:fs/promises";
+import { resolve } from "node:path";
+import type { Host } from "../../src/lab/network.ts";
+import { run, until } from "../../src/lab/program.ts";
 import { ANY_ADDRESS, MOMENT_MILLIS, PATIENCE_MILLIS } from "../support/builders.ts";
+import { temporaryFolder } from "../support/folder.ts";
 import { int32 } from "../support/memory.ts";
 import { poll } from "../support/readiness.ts";
 import { scenario } from "../support/scenario.ts";
@@ -200,4 +205,32 @@ scenario("a listener's program is killed, and its port refuses", async (scene) =
   await poll(peer.calls, [], MOMENT_MILLIS);
   const at = { address: scene.left.address, port: listener.at.port };
   await peer.calls.expecting("ECONNREFUSED").connect(refused, at);
+});
+
+/** What exasockd of this host has logged. */
+async function daemonLog(host: Host): Promise<string> {
+  const { stdout } = await host.run(["stat", "-Lc", "%i", "/proc/self/ns/net"]);
+  return readFile(`/run/exasock/default-${stdout.trim()}.log`, "utf8");
+}
+
+scenario("exec without the library: nothing hangs, and the end is a proper end", async (scene) => {
+  const { subject, peer } = await serves(scene);
+  await using folder = await temporaryFolder();
+  const fifo = resolve(folder.path, "fifo");
+  await run(["mkfifo", fifo]);
+  const { pid } = await subject.calls.fork((_child, batch) => {
+    batch.exec("/usr/bin/env", ["-u", "LD_PRELOAD", "cat", fifo]);
+  });
+  // Opens when the program has: it runs.
+  const held = await open(fifo, "w");
+  await subject.calls.close(subject.fd);
+  await poll(peer.calls, [[peer.fd, "POLLIN"]], MOMENT_MILLIS);
+  if (scene.isAccelerated) {
+    await until("exasockd to report the program", async () => {
+      return /which it can't use/.test(await daemonLog(scene.left));
+    });
+  }
+  await held.close();
+  await subject.calls.waitpid(pid);
+  await peer.calls.recv(peer.fd);
 });
