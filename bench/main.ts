@@ -5,6 +5,7 @@ import { cpus, release } from "node:os";
 import { removeLeftOverNamespaces } from "../src/lab/network.ts";
 import { measureBulk } from "./bulk.ts";
 import { measureConnections } from "./connections.ts";
+import { measureForks } from "./forks.ts";
 import { measureGoodput } from "./goodput.ts";
 import { measureIdle } from "./idle.ts";
 import { measureInstructions } from "./instructions.ts";
@@ -20,6 +21,7 @@ const MEASUREMENTS: Record<string, () => Promise<Section>> = {
   latency: () => measureLatency({ protocol: "UDP", rounds: ROUNDS, seconds: SECONDS }),
   instructions: measureInstructions,
   memory: measureMemory,
+  forks: measureForks,
   "tcp-latency": () => measureLatency({ protocol: "TCP", rounds: ROUNDS, seconds: SECONDS }),
   "tcp-bulk": measureBulk,
   "tcp-goodput": measureGoodput,

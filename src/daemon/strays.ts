@@ -1,6 +1,6 @@
-// Programs that hold sockets of the stack and run without the library: an accelerated program became
-// them by exec (they are static, or set-user-ID, or LD_PRELOAD was cleared), or passed the sockets
-// on. These are of no use to them, and their peers wait: that is reported, once.
+// Programs that hold sockets of the stack and run without the library: an accelerated program
+// became them by exec (they are static, or set-user-ID, or LD_PRELOAD was cleared), or passed the
+// sockets on. These are of no use to them, and their peers wait: that is reported, once.
 
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { socketsOf } from "./living-sockets.ts";
