@@ -22,6 +22,8 @@ export interface Stream {
   /** Bytes that send(2) took, and that recv(2) gave. */
   written: number;
   read: number;
+  /** Bytes of a write that its program did not live to see the end of: any part may arrive. */
+  unsure: number;
   /** The sender will send no more, and said so. */
   isFinished: boolean;
 }
@@ -70,7 +72,13 @@ export function createLedger() {
 
   function newStream(): Stream {
     streams += 1;
-    return { seed: (streams * 7919) % TABLE_BYTES, written: 0, read: 0, isFinished: false };
+    return {
+      seed: (streams * 7919) % TABLE_BYTES,
+      written: 0,
+      read: 0,
+      unsure: 0,
+      isFinished: false,
+    };
   }
 
   /** A client connects. A later connection of the same addresses and ports takes its place. */

@@ -61,11 +61,10 @@ function* converse(life: Life, society: Society, held: Held): Program {
   else society.close(held);
 }
 
-/** Opens a connection to any listener of another host. */
+/** Opens a connection to any listener, of this host or another one. */
 function dial(life: Life, society: Society, process: Process): void {
   const { node } = society;
-  const others = life.societies.filter((other) => other !== society);
-  const targets = others.flatMap((other) =>
+  const targets = life.societies.flatMap((other) =>
     [...other.listeners].map(({ port = 0 }) => ({ address: other.node.address, port })),
   );
   if (targets.length === 0) return;
