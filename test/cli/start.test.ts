@@ -109,7 +109,7 @@ describe("a member of the group exasock", { skip: skipWithoutRoot }, () => {
   const asMember = AS_NOBODY.map((word) => (word === "--clear-groups" ? "--groups=4242" : word));
 
   before(async () => {
-    network = await Network.create();
+    network = await Network.create({ queues: 2 });
     left = network.host("left");
     writeFileSync(
       groups,
@@ -154,7 +154,10 @@ describe("a member of the group exasock", { skip: skipWithoutRoot }, () => {
       const words = asMember.map((word) => (word === "--groups=4242" ? `--groups=${group}` : word));
       return `${words.join(" ")} ${LAUNCHER} --require --stack=${stack} true`;
     };
-    const up = `${CONTROL} up && ${CONTROL} up lo --stack risk`;
+    // What the tests before have left has the whole interface.
+    await stop(left);
+    const name = left.interfaceName;
+    const up = `${CONTROL} up ${name}:0 && ${CONTROL} up ${name}:1 --stack risk`;
     const cases = [
       [4242, "default", ""],
       [4343, "risk", ""],
@@ -162,7 +165,7 @@ describe("a member of the group exasock", { skip: skipWithoutRoot }, () => {
       [4343, "default", "exasock"],
     ] as const;
     for (const [group, stack, missing] of cases) {
-      const { stderr, code } = await withGroup(`${up}; ${launch(group, stack)}`);
+      const { stderr, code } = await withGroup(`${up} && ${launch(group, stack)}`);
       assert.equal(code, missing === "" ? 0 : 1, stderr);
       if (missing !== "") assert.match(stderr, new RegExp(`nor in the group ${missing} \\(`));
     }

@@ -47,7 +47,7 @@ function cookieOf(fd: number): bigint {
 
 const region = Region.create({
   stack: "probe",
-  regionBytes: 128 << 20,
+  regionBytes: 256 << 20,
   pool: { frameBytes: 2048, frameCount: 8192 },
 });
 const requests = new NetlinkRequests(NETLINK_ROUTE);
