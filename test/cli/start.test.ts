@@ -169,8 +169,8 @@ describe("a member of the group exasock", { skip: skipWithoutRoot }, () => {
       assert.equal(code, missing === "" ? 0 : 1, stderr);
       if (missing !== "") assert.match(stderr, new RegExp(`nor in the group ${missing} \\(`));
     }
-    await stop(left);
     await run(left, [CONTROL, "stop", "--stack", "risk"]);
+    await stop(left);
   });
 });
 
