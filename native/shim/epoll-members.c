@@ -263,6 +263,14 @@ static struct Epoll *find_set(uint32_t set) {
   return NULL;
 }
 
+/* Whether the number under which it was added still means it: to the kernel that is half a name. */
+static bool is_named(const struct EpollItem *item) {
+  const struct Epoll *inner = fd_epoll((int)item->fd);
+  const struct Endpoint *endpoint = fd_socket((int)item->fd);
+  if ((item->flags & ItemFlag_Inner) != 0) return inner != NULL && inner->set == item->target;
+  return endpoint != NULL && endpoint->index == item->target;
+}
+
 void epoll_return(struct Endpoint *endpoint) {
   uint32_t index = endpoint->index;
   if (index == 0 || LIKELY(region_socket(index)->items == 0) || !process_usable()) return;
@@ -271,14 +279,16 @@ void epoll_return(struct Endpoint *endpoint) {
   while (stack_lock()) {
     uint32_t at = region_socket(index)->items;
     struct EpollItem item = {0};
+    bool named = false;
     if (at != 0 && at < MAX_EPOLL_ITEMS) {
       item = *region_item(at);
+      named = is_named(&item);
       w2c_stack_epollDelete(stack, item.set, item.fd, index, 0);
     }
     stack_unlock();
     if (item.set == 0) break;
     struct Epoll *epoll = find_set(item.set);
-    if (epoll == NULL) continue;
+    if (epoll == NULL || !named) continue;
     struct epoll_event event = {item.events, {.u64 = item.data}};
     int operation = item.half == Half_None ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
     real.epoll_ctl(epoll_descriptor(epoll), operation, (int)item.fd, &event);
@@ -290,7 +300,7 @@ void epoll_return(struct Endpoint *endpoint) {
 void epoll_follow_item(struct Epoll *epoll, uint32_t at) {
   struct EpollItem *item = region_item(at);
   bool armed = (item->events & ~EPOLL_PRIVATE) != 0;
-  if (item->half == Half_None) return;
+  if (item->half == Half_None || !is_named(item)) return;
   bool behind = item->half == Half_WithoutOut && (item->flags & ItemFlag_Inner) == 0 &&
                 region_socket(item->target)->state == SocketState_Kernel;
   if (armed && !behind) return;

@@ -28,13 +28,16 @@ static int check_instance(int fd, int target) {
 }
 
 int shim_epoll_ctl(int fd, int operation, int member, struct epoll_event *event) {
-  if (LIKELY(!fd_is_ours(member)) || fd == member || fd_borrowed() || (unsigned)fd >= FD_MAX ||
+  if (LIKELY(!fd_is_ours(member)) || fd_borrowed() || (unsigned)fd >= FD_MAX ||
       (operation != EPOLL_CTL_DEL && is_nowhere(event))) {
     return real.epoll_ctl(fd, operation, member, event);
   }
   struct Endpoint *endpoint = fd_socket(member);
   struct Epoll *inner = fd_epoll(member);
-  if (endpoint == NULL && inner == NULL) return real.epoll_ctl(fd, operation, member, event);
+  bool itself = inner != NULL && inner == fd_epoll(fd);
+  if ((endpoint == NULL && inner == NULL) || itself) {
+    return real.epoll_ctl(fd, operation, member, event);
+  }
   if (operation == EPOLL_CTL_ADD) {
     int checked = check_instance(fd, member);
     if (checked != 0) return (int)answer(checked);
@@ -69,10 +72,10 @@ struct EpollWaiting {
   int room;
 };
 
-/* Nothing is known of this word any more, or the word ends early waits and there is none left. */
-static void forget_tag(struct Epoll *epoll, uint64_t data) {
+/* The word that ends early waits, of which there may be none left. */
+static void take_poke(struct Epoll *epoll, uint64_t data) {
   struct epoll_event nothing = {0};
-  if (epoll_is_poke(data) && epoll->early != 0) return;
+  if (!epoll_is_poke(data) || epoll->early != 0) return;
   real.epoll_ctl(epoll_descriptor(epoll), EPOLL_CTL_DEL, tag_fd(data), &nothing);
 }
 
@@ -90,7 +93,7 @@ static int deliver(const struct EpollWaiting *waiting, int from, int count) {
       events[kept++] = events[i];
     } else if (w2c_stack_epollDeliver(stack, epoll->set, tag_item(data), tag_generation(data),
                                       (uint32_t)tag_fd(data), events[i].events) == 0) {
-      forget_tag(epoll, data);
+      take_poke(epoll, data);
     }
   }
   return kept;
@@ -140,12 +143,15 @@ static int look(struct EpollWaiting *waiting, uint32_t ready, bool ask) {
   if (epoll->set == 0 || !process_usable() || !stack_lock()) return count;
   int found = collect(waiting, deliver(waiting, 0, count));
   stack_unlock();
-  if (count < share || share == 0 || found == waiting->room) return found;
-  /* There may be more in the kernel. Of the set's members, that waits for the next call. */
+  if (!ask || found == waiting->room || (share != 0 && count < share)) return found;
+  /* There may be more in the kernel. */
   int more = ask_kernel(waiting, found, waiting->room - found);
   if (more <= 0 || !has_tags(waiting->events + found, more)) return found + (more > 0 ? more : 0);
   if (!stack_lock()) return found;
+  bool first = found == 0;
   found += deliver(waiting, found, more);
+  /* What the set has reported in this call it must not report again. */
+  if (first) found = collect(waiting, found);
   stack_unlock();
   return found;
 }

@@ -86,17 +86,18 @@ export function armItem(index: u32, events: u32, data: u64): void {
   item.data = data;
   item.events = events | ALWAYS;
   item.kernelEvents = 0;
-  if ((itemEvents(index, 0) & item.events) == 0) return;
+  if (item.has(ItemFlag.Ready) || (itemEvents(index, 0) & item.events) == 0) return;
   readyItem(index, 0);
   wakePollers(item.set);
 }
 
 /** EPOLL_CTL_MOD: the item, or -ENOENT, or -EINVAL. */
 export function modifyItem(set: u32, fd: u32, target: u32, kind: u32, events: u32, data: u64): i32 {
+  if ((events & EPOLL_EXCLUSIVE) != 0) return -EINVAL;
   const index = isSet(set) ? findItem(set, fd, target, (kind & KIND_INNER) != 0) : 0;
   if (index == 0) return -ENOENT;
   const item = EpollItem.at(index);
-  if (((events | item.events) & EPOLL_EXCLUSIVE) != 0) return -EINVAL;
+  if ((item.events & EPOLL_EXCLUSIVE) != 0) return -EINVAL;
   item.half = <u16>(kind & KIND_HALF);
   armItem(index, events, data);
   return <i32>index;
@@ -110,7 +111,7 @@ export function deleteItem(set: u32, fd: u32, target: u32, inner: bool): i32 {
   return 0;
 }
 
-/** The kernel's half of an item is ready. False if there is no such item: the kernel may forget it. */
+/** The kernel's half of an item is ready. False if there is no such item, or no such half. */
 export function deliver(set: u32, index: u32, generation: u32, fd: u32, events: u32): bool {
   if (!isItem(index)) return false;
   const item = EpollItem.at(index);
@@ -135,8 +136,7 @@ export function collect(index: u32, room: u32): u32 {
     const at = set.readyHead;
     const item = EpollItem.at(at);
     unmarkReady(at);
-    const here = itemEvents(at, 0) & item.events;
-    const events = here | item.kernelEvents;
+    const events = (itemEvents(at, 0) & item.events) | item.kernelEvents;
     item.kernelEvents = 0;
     if (events == 0 && !isKernelBehind(item)) continue;
     const event = changetype<EpollEvent>(<usize>EPOLL_EVENTS_OFFSET + <usize>count * 16);
@@ -146,7 +146,7 @@ export function collect(index: u32, room: u32): u32 {
     count += 1;
     if (events == 0) continue;
     if ((item.events & EPOLL_ONE_SHOT) != 0) item.events &= EPOLL_PRIVATE;
-    else if (here != 0 && (item.events & EPOLL_EDGES) == 0) markReady(at, false);
+    else if ((item.events & EPOLL_EDGES) == 0) markReady(at, false);
   }
   if (set.readyCount != 0) wakeInSet(index);
   return count;

@@ -1,12 +1,14 @@
 // From an event to the threads that wait for it: Linux's ep_poll_callback.
 
 import { MAX_EPOLL_ITEMS } from "../config";
-import { EVENTS_ALL, EVENTS_IN } from "../wait/events";
+import { EVENTS_ALL } from "../wait/events";
 import { wakeInSet } from "../wait/waiter";
 import { markReady } from "./lists";
 import { NESTS_MAX } from "./readiness";
 import { EPOLL_EXCLUSIVE, EpollItem, EpollSet } from "./set";
 
+/** What an outer set hears of an inner one: Linux's ep_poll_safewake. */
+const EPOLLIN: u32 = 1;
 /** EPOLLIN and EPOLLOUT. */
 const IN_OUT: u32 = 5;
 
@@ -37,6 +39,6 @@ export function readyItem(index: u32, depth: u32): bool {
   markReady(index, false);
   const isAwake = wakeInSet(item.set);
   const outer = EpollSet.at(item.set).outer;
-  if (outer != 0 && depth < NESTS_MAX) notifyItems(outer, EVENTS_IN, depth + 1);
+  if (outer != 0 && depth < NESTS_MAX) notifyItems(outer, EPOLLIN, depth + 1);
   return isAwake;
 }

@@ -82,7 +82,7 @@ export class EpollItem {
 @final
 @unmanaged
 export class EpollSet {
-  /** First and last of the ready list, and how many are in it; the count is read without the lock. */
+  /** First and last of the ready list, and how many are in it, which is read without the lock. */
   readyHead: u32;
   readyTail: u32;
   readyCount: u32;

@@ -33,6 +33,12 @@ export function readAddress(bytes: Buffer): Address {
   return { address: bytes.subarray(4, 8).join("."), port: bytes.readUInt16BE(2) };
 }
 
+export function int64(value: bigint): Buffer {
+  const bytes = Buffer.alloc(8);
+  bytes.writeBigInt64LE(value, 0);
+  return bytes;
+}
+
 export function int32(value: number): Buffer {
   const bytes = Buffer.alloc(4);
   bytes.writeInt32LE(value | 0);
