@@ -71,6 +71,8 @@ export const TX_HEADROOM_BYTES: u32 = 64;
 export const TCP_HEADROOM_BYTES: u32 = 128;
 /** Frames kept back from socket queues, so that rings can always be refilled. */
 export const RESERVED_FRAMES: u32 = 64;
+/** While frames are short, so many are left for those that send little. */
+export const SPARED_FRAMES: u32 = 4 * RESERVED_FRAMES;
 
 /** What a queued datagram costs beyond its payload, as Linux's sk_buff: SO_RCVBUF counts it. */
 export const DATAGRAM_OVERHEAD_BYTES: u32 = 768;
@@ -84,6 +86,9 @@ export const TCP_SEND_BUFFER_BYTES: u32 = 87040;
 export const TCP_SEND_BUFFER_BYTES_MAX: u32 = 4194304;
 /** What one end of a connection within this host takes at least before its program reads. */
 export const LOCAL_BUFFER_BYTES: u32 = 262144;
+/** Most that is lent at a time for copying without the lock; less is not worth two holds of it. */
+export const LENT_BYTES_MAX: u32 = 65536;
+export const LENT_BYTES_MIN: u32 = 4096;
 /** No connection's buffer grows beyond this part of the pool. */
 export const TCP_BUFFER_POOL_SHARE: u32 = 8;
 /** When fewer than this part of the pool is left, buffers do not grow. */

@@ -31,6 +31,7 @@ import { FrameMeta } from "./region/frames";
 import { RegionHeader } from "./region/header";
 import { footprint, formatRegion, joinRegion } from "./region/lifecycle";
 import { recoverRegion } from "./region/recover";
+import { handIn, lend, takeBack, takeOut } from "./local/lending";
 import { settle } from "./local/segments";
 import { setSocketOption } from "./socket/options";
 import { dequeue } from "./socket/queue";
@@ -458,6 +459,44 @@ export function tcpReserve(index: u32, wanted: u32): i32 {
 /** `bytes` were copied to where tcpReserve said. */
 export function tcpCommit(index: u32, bytes: u32): void {
   if (isTcp(index)) commitStream(index, bytes);
+}
+
+/**
+ * As tcpReserve, without the lock: a chain of frames that the client may fill for itself, the first
+ * as index + 1; 0 if that is not possible. header.chunkBytes: for how many bytes.
+ */
+export function tcpLend(index: u32, wanted: u32, client: u32): u32 {
+  return isTcp(index) ? lend(index, wanted, client) : 0;
+}
+
+/** What was put into lent frames is to be sent, as by tcpPush. 0, or -errno: nothing is. */
+export function tcpHandIn(
+  index: u32,
+  first: u32,
+  bytes: u32,
+  client: u32,
+  flags: u32,
+  now: u64,
+): i32 {
+  if (!isTcp(index)) return -EBADF;
+  const result = handIn(index, first, bytes, client);
+  if (result != 0) return result;
+  push(index, flags, clock(now));
+  settle();
+  return 0;
+}
+
+/** Frames of received data for the client to copy from without the lock; see tcpLend. */
+export function tcpTakeOut(index: u32, wanted: u32, client: u32, now: u64): u32 {
+  if (!isTcp(index)) return 0;
+  const first = takeOut(index, wanted, client, clock(now));
+  settle();
+  return first;
+}
+
+/** The client has done with frames that were lent to it. */
+export function framesTakeBack(first: u32, client: u32): void {
+  takeBack(first, client);
 }
 
 /** Sends what may be sent. flags: 1 MSG_MORE, 2 MSG_OOB (the last byte is urgent). */

@@ -143,6 +143,7 @@ static bool take_from_stack(struct Receiving *receiving, bool has, uint64_t now)
   bool pump = !has && process_usable() && w2c_stack_hasWork(stack) != 0;
   if (!has && !pump) return false;
   if (UNLIKELY(process.stale) && !process_usable()) return false;
+  if (has) region_prefetch(region_socket(receiving->endpoint->index)->receiveHead, 0);
   if (has ? !stack_lock() : !stack_trylock()) return false;
   if (pump) w2c_stack_poll(stack, arrival_time(now), POLL_BUDGET);
   const struct Socket *socket = region_socket(receiving->endpoint->index);

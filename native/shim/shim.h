@@ -295,6 +295,14 @@ static inline bool stack_has_work(uint64_t now) {
 void stack_pump(uint64_t now);
 
 static inline void *region_at(uint32_t offset) { return core_at(offset); }
+/* Starts to fetch what another CPU has written: a queue's first frame, before the lock is had. */
+static inline void region_prefetch(uint32_t link, uint32_t payload) {
+  const struct RegionHeader *header = core_header();
+  uint32_t frame = link - 1;
+  if (UNLIKELY(frame >= header->frameCount)) return;
+  __builtin_prefetch(region_at(header->frameMetaOffset + frame * FRAME_META_BYTES), 1);
+  __builtin_prefetch(region_at(header->framePoolOffset + (frame << header->frameShift) + payload));
+}
 static inline struct Socket *region_socket(uint32_t index) {
   return region_at(SOCKETS_OFFSET + index * SOCKET_BYTES);
 }

@@ -318,10 +318,12 @@ int stream_getsockopt(int fd, struct Endpoint *endpoint, int level, int name, vo
 }
 
 /* As Linux's tcp_inq: bytes up to the urgent one, if there is one ahead. */
-static int readable_bytes(const struct Tcb *tcb) {
+static int readable_bytes(uint32_t index) {
+  const struct Tcb *tcb = region_tcb(index);
+  uint32_t readable = region_socket(index)->readableBytes;
   uint32_t ahead = tcb->rcvUrg - tcb->copiedSeq;
   bool urgent = (tcb->flags & TcpFlag_UrgentValid) != 0 && (tcb->flags & TcpFlag_OobInline) == 0;
-  return (int)(urgent && ahead < tcb->readableBytes ? ahead : tcb->readableBytes);
+  return (int)(urgent && ahead < readable ? ahead : readable);
 }
 
 int stream_ioctl(int fd, struct Endpoint *endpoint, unsigned long request, void *argument) {
@@ -330,7 +332,7 @@ int stream_ioctl(int fd, struct Endpoint *endpoint, unsigned long request, void 
     bool opening = stream_is_opening(endpoint->index);
     switch (request) {
       case SIOCINQ:
-        *(int *)argument = opening ? 0 : readable_bytes(tcb);
+        *(int *)argument = opening ? 0 : readable_bytes(endpoint->index);
         return 0;
       case SIOCOUTQ:
         *(int *)argument = opening ? 0 : (int)tcb->sendQueuedBytes;

@@ -43,6 +43,21 @@ bool cursor_copy(struct Cursor *cursor, void *region, size_t bytes, bool toVecto
   return true;
 }
 
+bool stream_copy_lent(struct Cursor *cursor, uint32_t link, size_t bytes, bool toVector) {
+  const struct RegionHeader *header = core_header();
+  size_t room = header->frameBytes - TCP_HEADROOM_BYTES;
+  while (bytes > 0 && link - 1 < header->frameCount) {
+    uint32_t at = header->frameMetaOffset + (link - 1) * FRAME_META_BYTES;
+    const struct FrameMeta *meta = region_at(at);
+    size_t here = toVector ? meta->payloadBytes : room;
+    if (here > bytes) here = bytes;
+    if (!cursor_copy(cursor, region_at(meta->payloadOffset), here, toVector)) return false;
+    bytes -= here;
+    link = meta->next;
+  }
+  return true;
+}
+
 struct StreamSend {
   struct Endpoint *endpoint;
   uint32_t generation;
@@ -84,16 +99,59 @@ static int refusal(const struct Socket *socket, const struct Tcb *tcb) {
   return tcb->state == TcpState_Closed ? EPIPE : 0;
 }
 
+static uint32_t borrow(const struct StreamSend *sending, uint32_t index, uint32_t *bytes) {
+  size_t wanted = sending->left < UINT32_MAX ? sending->left : UINT32_MAX;
+  uint32_t first = w2c_stack_tcpLend(stack, index, (uint32_t)wanted, process.client);
+  *bytes = core_header()->chunkBytes;
+  return first;
+}
+
+/* Sends as much as frames are lent for. What comes in between is left to attempt(). */
+static void send_in_bulk(struct StreamSend *sending) {
+  struct Endpoint *endpoint = sending->endpoint;
+  uint32_t index = endpoint->index;
+  const struct Socket *socket = region_socket(index);
+  uint32_t bytes = 0;
+  if (!stack_lock()) return;
+  bool same = socket->sequence == endpoint->sequence && socket->error == 0;
+  uint32_t lent = same ? borrow(sending, index, &bytes) : 0;
+  stack_unlock();
+  while (lent != 0) {
+    struct Cursor start = sending->from;
+    bool good = stream_copy_lent(&sending->from, lent, bytes, false);
+    uint32_t next = 0;
+    if (!stack_lock()) return;
+    same = good && socket->sequence == endpoint->sequence;
+    uint32_t more = (sending->flags & MSG_MORE) != 0 && bytes == sending->left ? PUSH_MORE : 0;
+    if (same && w2c_stack_tcpHandIn(stack, index, lent, bytes, process.client, more,
+                                    now_coarse()) == 0) {
+      sending->left -= bytes;
+      sending->done += bytes;
+      if (sending->left >= LENT_BYTES_MIN) next = borrow(sending, index, &bytes);
+    } else {
+      sending->from = start;
+      if (!same) w2c_stack_framesTakeBack(stack, lent, process.client);
+    }
+    stack_unlock();
+    lent = next;
+  }
+}
+
 /* One attempt. True when the call is over. */
 static bool attempt(struct StreamSend *sending, bool pump) {
   struct Endpoint *endpoint = sending->endpoint;
   uint32_t index = endpoint->index;
-  if (UNLIKELY(stream_kind(endpoint) != STREAM_CONNECTION) || !process_usable() ||
-      !stack_lock()) {
+  bool ours = LIKELY(stream_kind(endpoint) == STREAM_CONNECTION) && process_usable();
+  size_t sent = sending->done;
+  if (ours && stream_is_bulk(index, sending->left) && (sending->flags & MSG_OOB) == 0) {
+    send_in_bulk(sending);
+    if (sending->left == 0 && sent != sending->done) return true;
+  }
+  uint64_t now = ours ? stream_now(index) : 0;
+  if (!ours || !stack_lock()) {
     sending->error = EPIPE;
     return true;
   }
-  uint64_t now = now_nanos();
   if (pump) w2c_stack_poll(stack, now, STREAM_BUDGET);
   size_t before = sending->done;
   bool good = true;
@@ -125,6 +183,14 @@ static int try_send(void *context, uint64_t now, bool askKernel) {
   (void)askKernel;
   if (sending->endpoint->generation != sending->generation) return -EBADF;
   process_watch(now);
+  /* A reader on this host needs the lock to make room: it is left alone until it has. */
+  uint32_t index = sending->endpoint->index;
+  bool local = stream_kind(sending->endpoint) == STREAM_CONNECTION &&
+               region_tcb(index)->localPeer != 0;
+  if (local && (w2c_stack_socketReadiness(stack, index) & (EPOLLOUT | EPOLLERR | EPOLLHUP)) == 0) {
+    stack_pump(now);
+    return 0;
+  }
   size_t before;
   do {
     before = sending->done;

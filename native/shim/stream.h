@@ -102,6 +102,17 @@ bool cursor_copy(struct Cursor *cursor, void *region, size_t bytes, bool toVecto
 /* Bytes in the vector, at most what Linux takes in one call; -1 if the kernel is to refuse it. */
 ssize_t cursor_bytes(const struct msghdr *message);
 
+/* The time for a call of the stack's: within this host nothing is measured by it. */
+static inline uint64_t stream_now(uint32_t index) {
+  return region_tcb(index)->localPeer != 0 ? now_coarse() : now_nanos();
+}
+/* Whether so many bytes are worth being copied without the lock, which both ends then do at once. */
+static inline bool stream_is_bulk(uint32_t index, size_t bytes) {
+  return UNLIKELY(bytes >= LENT_BYTES_MIN) && region_tcb(index)->localPeer != 0;
+}
+/* Copies between lent frames and the vector. False: a part lies nowhere. */
+bool stream_copy_lent(struct Cursor *cursor, uint32_t link, size_t bytes, bool toVector);
+
 /* Bytes moved in one hold of the lock. */
 enum { HOLD_BYTES = 32768, STREAM_BUDGET = 64 };
 

@@ -194,7 +194,9 @@ function checkReceiveQueues(host: Inspected, connection: Connection, held: Held,
     if (frame.state !== FrameState.Queued) fail(`a received frame has state ${frame.state}`);
     if (frame.socket !== index) fail(`a received frame is socket ${frame.socket}'s`);
   }
-  if (readable < tcb.readableBytes) fail(`${tcb.readableBytes} readable, ${readable} in the queue`);
+  if (readable < socket.readableBytes) {
+    fail(`${socket.readableBytes} readable, ${readable} in the queue`);
+  }
   let frames = 0;
   let last = tcb.rcvNxt;
   for (const frame of chain(host, tcb.oooHead, fail)) {

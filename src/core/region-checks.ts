@@ -118,7 +118,7 @@ function frameAt({ view, header }: Inspected, index: number): FrameMetaView {
 /** Every frame is in one state, and somebody knows where. */
 function checkFrames(region: Inspected, held: Held, fail: Fail): void {
   const { view, header } = region;
-  const count = [0, 0, 0, 0, 0, 0];
+  const count: number[] = [];
   const byQueue = new Map<string, number>();
   for (let index = 0; index < header.freshFrames; index++) {
     const { state, interfaceSlot } = frameAt(region, index);
@@ -134,6 +134,7 @@ function checkFrames(region: Inspected, held: Held, fail: Fail): void {
   for (const [what, known, state] of [
     ["received", held.received, FrameState.Queued],
     ["to be sent", held.sending, FrameState.Sending],
+    ["spare", spares(region, fail), FrameState.Spare],
   ] as const) {
     if (known !== of(state)) fail(`${known} are ${what} by sockets, ${of(state)} have that state`);
   }
@@ -148,6 +149,18 @@ function checkFrames(region: Inspected, held: Held, fail: Fail): void {
       if (counted !== (isUsed ? known : 0)) fail(`queue ${slot}: ${known} ${what}, not ${counted}`);
     }
   }
+}
+
+/** Frames that sockets keep for what they send next. */
+function spares(region: Inspected, fail: Fail): number {
+  let count = 0;
+  for (const { index, socket } of members(region)) {
+    if (socket.spareFrame === 0) continue;
+    count++;
+    const { state } = frameAt(region, socket.spareFrame - 1);
+    if (state !== FrameState.Spare) fail(`socket ${index} keeps a frame in state ${state}`);
+  }
+  return count;
 }
 
 function checkFreeList(region: Inspected, fail: Fail): void {

@@ -206,7 +206,7 @@ function socketStatuses(region: Region, clients: readonly Client[]): [SocketStat
       queuedBytes: view.receiveBytes,
       receiveBufferBytes: view.receiveBufferBytes,
       sendBytes: view.sendBytes,
-      keptFrames: isTcp ? tcb.sendFrames + tcb.oooFrames : 0,
+      keptFrames: (isTcp ? tcb.sendFrames + tcb.oooFrames : 0) + (view.spareFrame === 0 ? 0 : 1),
       received: isTcp ? tcb.segmentsIn : Number(view.arrivals),
       drops: Number(view.drops),
       sent: isTcp ? tcb.segmentsOut : Number(view.sent),

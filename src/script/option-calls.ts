@@ -94,7 +94,7 @@ export function ioctl({ machine }: Program, { index }: Descriptor, [, name]: Arg
   switch (textOf(name)) {
     case "SIOCINQ":
     case "FIONREAD":
-      return { result: 0, outputs: [sockets.tcbAt(index).readableBytes] };
+      return { result: 0, outputs: [sockets.socketAt(index).readableBytes] };
     case "SIOCOUTQ":
       return { result: 0, outputs: [sockets.tcbAt(index).sendQueuedBytes] };
     case "SIOCATMARK":

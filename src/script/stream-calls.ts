@@ -69,7 +69,7 @@ export function receive(
   const take = (): Outcome | undefined => {
     const lowat = sockets.tcbAt(descriptor.index).receiveLowat;
     const target = has(flags, "MSG_WAITALL") ? length : Math.min(length, Math.max(lowat, 1));
-    const readable = sockets.tcbAt(descriptor.index).readableBytes;
+    const readable = sockets.socketAt(descriptor.index).readableBytes;
     const isEarly = readable > 0 && done + readable < target && !isNonBlocking;
     if (isEarly && !isEnded(program, descriptor) && !has(flags, "MSG_WAITALL")) return undefined;
     const data = has(flags, "MSG_PEEK")

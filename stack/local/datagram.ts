@@ -12,6 +12,7 @@ import { Socket } from "../socket/socket";
 import { demuxLocal } from "../udp/demux";
 import { EVENTS_OUT } from "../wait/events";
 import { PROTOCOL_UDP } from "../wire/ipv4";
+import { takeSpare } from "./spare";
 
 /**
  * Prepares a datagram of `sender`'s to an address of this host. Region offset for the payload, or 0
@@ -29,8 +30,10 @@ export function reserveLocal(
   if (lengthBytes > header.frameBytes || isPortShared(PROTOCOL_UDP, remotePortNet)) return 0;
   const portsNet = remotePortNet | ((<u32>sender.localPortNet) << 16);
   const index = demuxLocal(remoteLo, sourceLo, portsNet, PROTOCOL_UDP);
-  if (index == 0 || availableFrames() <= RESERVED_FRAMES) return 0;
-  const frame = takeFrame();
+  if (index == 0) return 0;
+  const spare = takeSpare(sender);
+  if (spare == 0 && availableFrames() <= RESERVED_FRAMES) return 0;
+  const frame = spare != 0 ? spare - 1 : takeFrame();
   const start = frameOffset(frame);
   const meta = FrameMeta.at(frame);
   meta.state = <u8>FrameState.Held;

@@ -1,7 +1,7 @@
 // A connection between two sockets of the region: frames of the send queue become frames of the
 // peer's receive queue, without headers, acknowledgments or timers, as if they had been sent and
-// acknowledged in that moment. What is out of the ordinary (urgent data, a FIN, a peer that receives
-// no more) goes by segments, whose machinery knows what to do: local/segments.ts.
+// acknowledged in that moment. What is out of the ordinary (urgent data, a FIN, a peer that takes no
+// more) goes by segments, whose machinery knows what to do: local/segments.ts.
 
 import { DATAGRAM_OVERHEAD_BYTES, LOCAL_BUFFER_BYTES } from "../config";
 import { storeRelease32 } from "../host";
@@ -12,9 +12,14 @@ import { findConnection } from "../tcp/connections";
 import { TcpFrame } from "../tcp/frame";
 import { output } from "../tcp/output";
 import { isWriteable, wakeWriters } from "../tcp/send-queue";
-import { announce } from "../tcp/state";
+import { extend } from "../tcp/receive";
 import { Tcb, TcpFlag, TcpState } from "../tcp/tcb";
 import { EVENTS_IN } from "../wait/events";
+import { notifySocket } from "../wait/waiter";
+import { keepSpare } from "./spare";
+
+/** An end of which any is set takes no data without a look at it. */
+const CLOSED_TO_DATA: u32 = TcpFlag.PeerClosed | TcpFlag.ShutReceive | TcpFlag.Orphan;
 
 /** The other end, if it is in the region and both know each other; else 0. */
 function peerOf(index: u32, tcb: Tcb): u32 {
@@ -24,9 +29,14 @@ function peerOf(index: u32, tcb: Tcb): u32 {
   const portsNet = rotl<u32>(socket.portsNet, 16);
   const peer = findConnection(socket.remoteLo, socket.localLo, portsNet);
   if (peer == 0 || peer == index || !isSynchronised(Tcb.at(peer))) return 0;
-  tcb.localPeer = peer;
-  Tcb.at(peer).localPeer = index;
+  meet(index, tcb, peer);
+  meet(peer, Tcb.at(peer), index);
   return peer;
+}
+
+function meet(index: u32, tcb: Tcb, peer: u32): void {
+  tcb.localPeer = peer;
+  Socket.at(index).localLimit = tcb.has(CLOSED_TO_DATA) ? 0 : limitOf(tcb);
 }
 
 function isSynchronised(tcb: Tcb): bool {
@@ -34,26 +44,55 @@ function isSynchronised(tcb: Tcb): bool {
 }
 
 /** The two ends know each other no longer: one of them is over. */
-export function partLocal(tcb: Tcb): void {
-  const peer = tcb.localPeer;
-  if (peer == 0) return;
-  Tcb.at(peer).localPeer = 0;
+export function partLocal(index: u32, tcb: Tcb): void {
+  const peerIndex = tcb.localPeer;
+  if (peerIndex == 0) return;
+  const peer = Tcb.at(peerIndex);
+  syncReceived(index, tcb);
+  syncReceived(peerIndex, peer);
+  peer.localPeer = 0;
   tcb.localPeer = 0;
+  Socket.at(peerIndex).localLimit = 0;
+  Socket.at(index).localLimit = 0;
 }
 
-/** True if the next data goes straight to the peer: nothing is on its way by segments. */
-function isStraight(tcb: Tcb, peer: Tcb): bool {
-  if (tcb.packetsOut != 0 || tcb.has(TcpFlag.UrgentSend)) return false;
-  if (peer.rcvNxt != tcb.sndNxt || peer.oooHead != 0) return false;
-  if (peer.has(TcpFlag.PeerClosed | TcpFlag.ShutReceive | TcpFlag.Orphan)) return false;
-  const state = <u32>peer.state;
-  return state == TcpState.Established || state == TcpState.FinWait1 || state == TcpState.FinWait2;
+/** The program receives no more: what is still sent to it comes by segments, and is answered so. */
+export function stopTaking(index: u32): void {
+  Socket.at(index).localLimit = 0;
 }
 
-/** How much the peer takes before its program has read something. */
-function limitOf(peer: Tcb): u32 {
-  if (peer.has(TcpFlag.ReceiveBufferLocked)) return peer.rcvBuf;
-  return max<u32>(peer.rcvBuf, LOCAL_BUFFER_BYTES);
+/** SO_RCVBUF was set. */
+export function followLimit(index: u32, tcb: Tcb): void {
+  const socket = Socket.at(index);
+  if (socket.localLimit != 0) socket.localLimit = limitOf(tcb);
+}
+
+/**
+ * The sender of data that needs no segments leaves this end's sequence numbers alone, since they
+ * lie in another CPU's cache: they follow from what is in the queue, here, before anybody looks.
+ */
+export function syncReceived(index: u32, tcb: Tcb): void {
+  // Behind a FIN nothing comes, and the FIN itself is a segment.
+  if (tcb.has(TcpFlag.PeerClosed)) return;
+  const next = tcb.copiedSeq + Socket.at(index).readableBytes;
+  const bytes = next - tcb.rcvNxt;
+  if (bytes == 0) return;
+  tcb.rcvNxt = next;
+  tcb.rcvAdv += bytes;
+  tcb.lastAckSent = next;
+  tcb.sndWl1 = next;
+  tcb.bytesReceived += <u64>bytes;
+}
+
+/** True if all that was sent before has arrived, so that the next data may go without a segment. */
+function isStraight(tcb: Tcb): bool {
+  return tcb.packetsOut == 0 && !tcb.has(TcpFlag.UrgentSend);
+}
+
+/** How much is taken before the program has read something. */
+function limitOf(tcb: Tcb): u32 {
+  const buffer = max<u32>(tcb.rcvBuf, 1);
+  return tcb.has(TcpFlag.ReceiveBufferLocked) ? buffer : max<u32>(buffer, LOCAL_BUFFER_BYTES);
 }
 
 /**
@@ -63,12 +102,11 @@ function limitOf(peer: Tcb): u32 {
  */
 export function passOn(index: u32, tcb: Tcb, holds: bool, now: u64): bool {
   const peerIndex = peerOf(index, tcb);
-  if (peerIndex == 0) return false;
-  const peer = Tcb.at(peerIndex);
-  if (!isStraight(tcb, peer)) return false;
-  const socket = Socket.at(index);
+  if (peerIndex == 0 || !isStraight(tcb)) return false;
   const other = Socket.at(peerIndex);
-  const limit = limitOf(peer);
+  const limit = other.localLimit;
+  if (limit == 0) return false;
+  const socket = Socket.at(index);
   const wasWriteable = isWriteable(socket);
   let passed: u32 = 0;
   let isFin = false;
@@ -83,11 +121,10 @@ export function passOn(index: u32, tcb: Tcb, holds: bool, now: u64): bool {
     passed += hand(socket, tcb, link, frame, other, peerIndex);
   }
   if (passed != 0) {
-    advance(tcb, peer, passed);
+    advance(tcb, other, passed);
     tcb.lastDataSentNanos = now;
-    tcb.backoff = 0;
-    announce(peerIndex, EVENTS_IN);
-    wakeWriters(index, wasWriteable);
+    notifySocket(peerIndex, EVENTS_IN);
+    if (!wasWriteable) wakeWriters(index, false);
   }
   return !isFin;
 }
@@ -110,35 +147,37 @@ function hand(
   tcb.sendQueuedBytes -= bytes;
   const charged = bytes + DATAGRAM_OVERHEAD_BYTES;
   socket.sendBytes -= min<u32>(charged, socket.sendBytes);
-  frame.next = 0;
+  tcb.dataSegmentsOut += 1;
   frame.marks = 0;
+  const tail = other.receiveTail;
+  if (tail != 0 && extend(TcpFrame.of(tail), frame.payloadOffset, bytes)) {
+    other.receiveBytes += bytes;
+    keepSpare(socket, link - 1);
+    return bytes;
+  }
+  frame.next = 0;
   frame.socket = peerIndex;
   frame.state = <u8>FrameState.Queued;
-  const tail = other.receiveTail;
   if (tail == 0) other.receiveHead = link;
   else TcpFrame.of(tail).next = link;
   other.receiveTail = link;
   other.receiveCount += 1;
   other.receiveBytes += charged;
-  tcb.dataSegmentsOut += 1;
   return bytes;
 }
 
 /** As if the bytes had been sent, received and acknowledged. */
-function advance(tcb: Tcb, peer: Tcb, bytes: u32): void {
-  tcb.sndNxt += bytes;
-  tcb.sndUna = tcb.sndNxt;
-  tcb.sndWl2 = tcb.sndNxt;
+function advance(tcb: Tcb, other: Socket, bytes: u32): void {
+  const next = tcb.sndNxt + bytes;
+  tcb.sndNxt = next;
+  tcb.sndUna = next;
+  tcb.sndWl2 = next;
+  tcb.backoff = 0;
   tcb.bytesSent += <u64>bytes;
   tcb.bytesAcked += <u64>bytes;
-  peer.rcvNxt += bytes;
-  peer.rcvAdv += bytes;
-  peer.lastAckSent = peer.rcvNxt;
-  peer.sndWl1 = peer.rcvNxt;
-  peer.bytesReceived += <u64>bytes;
   RegionHeader.get().localStreamBytes += <u64>bytes;
-  const at = changetype<usize>(peer) + offsetof<Tcb>("readableBytes");
-  storeRelease32(at, peer.readableBytes + bytes);
+  const at = changetype<usize>(other) + offsetof<Socket>("readableBytes");
+  storeRelease32(at, other.readableBytes + bytes);
 }
 
 /**
@@ -150,6 +189,8 @@ export function pull(socket: Socket, tcb: Tcb, now: u64): bool {
   if (peerIndex == 0) return false;
   const peer = Tcb.at(peerIndex);
   if (peer.packetsOut != 0 || tcb.delackAt != 0) return false;
-  if (peer.sendNext != 0 && socket.receiveBytes <= limitOf(tcb) >> 1) output(peerIndex, false, now);
+  if (peer.sendNext != 0 && socket.receiveBytes <= socket.localLimit >> 1) {
+    output(peerIndex, false, now);
+  }
   return true;
 }

@@ -3,6 +3,7 @@
 import { MAX_CLIENTS } from "../config";
 import { CLIENT_BYTES, CLIENTS_OFFSET } from "../layout";
 import { dropReferences } from "../epoll/references";
+import { takeBackAll } from "../local/lending";
 import { removeClientWaiters } from "../wait/waiter";
 
 @final
@@ -39,6 +40,7 @@ export function removeClient(slot: u32): void {
   if (slot == 0 || slot >= MAX_CLIENTS) return;
   removeClientWaiters(slot);
   dropReferences(slot);
+  takeBackAll(slot);
   Client.at(slot).pid = 0;
 }
 

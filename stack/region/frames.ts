@@ -19,6 +19,10 @@ export const enum FrameState {
   Queued = 4,
   /** In a connection's send queue, and not with the kernel. */
   Sending = 5,
+  /** Kept by a socket for what it sends next to its own host (local/spare.ts). */
+  Spare = 6,
+  /** In the hands of a program, its client slot in FrameMeta.socket (local/lending.ts). */
+  Lent = 7,
 }
 
 /** Bits of FrameMeta.marks. */

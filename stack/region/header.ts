@@ -17,7 +17,7 @@ export const enum Intent {
  * without it (status, the wait loop) use loadAcquire32 or tolerate a torn u64 counter.
  *
  *    0  geometry, constant after format
- *   64  the lock, alone in its cache line
+ *   64  the lock, and what changes with nearly every message: whoever has the lock has its line
  *  128  hot state of the stack
  *  256  orphan recovery
  *  320  counters
@@ -44,15 +44,24 @@ export class RegionHeader {
 
   /** 0 free; else client slot + 1, with bit 31 set when somebody sleeps on it (futex). */
   lock: u32;
-  /** Thread id of the owner, in its own pid namespace: for people who debug. */
-  lockOwnerTid: u32;
+  /** Connection that is being changed: what it would lose by a crash is lost by it alone. */
+  changing: u32;
+  /** The latest time that any caller has given: see region/clock.ts. */
+  clockNanos: u64;
+  /** udpReserve's frame index + 1, until udpSubmit or udpAbort. */
+  reservedFrame: u32;
+  /** Region offset of the reserved frame's Ethernet header; 0: it stays on this host. */
+  reservedStart: u32;
+  /** Datagrams that this host sent to itself, without a device or the kernel: stack/local/. */
+  localDatagrams: u64;
+  /** Bytes of connections within this host that needed no segments. */
+  localStreamBytes: u64;
+  /** Bytes at the offset that tcpReserve or tcpChunk returned. */
+  chunkBytes: u32;
+  /** 1 if tcpChunk stopped at the urgent mark: a call that receives ends there. */
+  chunkEndsAtMark: u32;
   reserved1: u64;
   reserved2: u64;
-  reserved3: u64;
-  reserved4: u64;
-  reserved5: u64;
-  reserved6: u64;
-  reserved7: u64;
 
   /** Queues whose TX ring wants a sendto(), one bit each. */
   kickQueues: u64;
@@ -90,15 +99,9 @@ export class RegionHeader {
   freeSocketHead: u32;
   /** Sends that met a full ring or buffer since completions were last looked at. */
   blockedSenders: u32;
-  /** udpReserve's frame index + 1, until udpSubmit or udpAbort. */
-  reservedFrame: u32;
-  /** Region offset of the reserved frame's Ethernet header; 0: it stays on this host. */
-  reservedStart: u32;
-  /** Datagrams that this host sent to itself, without a device or the kernel: stack/local/. */
-  localDatagrams: u64;
-  /** The same for segments of connections, and for bytes that needed none. */
+  destinationHand: u32;
+  /** Segments that this host sent to itself. */
   localSegments: u64;
-  localStreamBytes: u64;
 
   intent: u32;
   intentQueue: u32;
@@ -108,7 +111,6 @@ export class RegionHeader {
   intentEnd: u32;
   /** Changes when a queue starts or stops: programs fetch the AF_XDP sockets anew. */
   queueEpoch: u32;
-  destinationHand: u32;
   /** Until when the ICMP errors that were sent are paid for (link/icmp-output.ts). */
   icmpPaidNanos: u64;
   /** The IPv4 address that a wildcard socket's datagram was last for; 0 when none is known. */
@@ -125,19 +127,11 @@ export class RegionHeader {
   secret1: u64;
   /** When a timer is due, CLOCK_MONOTONIC ns; all ones: none runs. Read without the lock. */
   nextTimerNanos: u64;
-  /** The latest time that any caller has given: see region/clock.ts. */
-  clockNanos: u64;
   /** Tick of the timer wheel up to which everything was done. */
   wheelTick: u64;
   /** First and last connection with something to send (tcp/pending.ts). */
   pendingHead: u32;
   pendingTail: u32;
-  /** Bytes at the offset that tcpReserve or tcpChunk returned. */
-  chunkBytes: u32;
-  /** 1 if tcpChunk stopped at the urgent mark: a call that receives ends there. */
-  chunkEndsAtMark: u32;
-  /** Connection that is being changed: what it would lose by a crash is lost by it alone. */
-  changing: u32;
   portHigh: u32;
   freePortHead: u32;
   timeWaits: u32;

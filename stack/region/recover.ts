@@ -129,6 +129,8 @@ function rebuildSockets(): void {
     }
     if (socket.cookie != 0) cookieInsert(index);
     socket.sendBytes = 0;
+    socket.spareFrame = 0;
+    socket.localLimit = 0;
     if (!isSteered(socket)) continue;
     if (!steer(socket)) socket.state = <u8>SocketState.Kernel;
     else demuxInsert(index);
@@ -167,6 +169,9 @@ function freeUnused(): void {
     } else if (state == <u8>FrameState.Transmit) {
       Queue.at(<u32>meta.interfaceSlot).inFlight += 1;
       recharge(meta);
+    } else if (state == <u8>FrameState.Lent) {
+      // A program copies; if it is the dead one, it is removed soon (region/client.ts).
+      continue;
     } else if (state != <u8>FrameState.Queued && state != <u8>FrameState.Sending) {
       // Held by the dead, or free: on the free list once.
       if (state == <u8>FrameState.Held) header.recoveredFrames += 1;

@@ -1,7 +1,8 @@
 // A socket's receive queue: frames linked through their records, in order of arrival.
 
-import { DATAGRAM_OVERHEAD_BYTES } from "../config";
+import { DATAGRAM_OVERHEAD_BYTES, LOCAL_INTERFACE } from "../config";
 import { storeRelease32 } from "../host";
+import { keepSpare } from "../local/spare";
 import { FrameMeta, FrameState, giveFrame } from "../region/frames";
 import { RegionHeader } from "../region/header";
 import { notifySocket } from "../wait/waiter";
@@ -46,5 +47,6 @@ export function dequeue(index: u32): void {
   if (meta.next == 0) socket.receiveTail = 0;
   socket.receiveBytes -= min<u32>(meta.chargedBytes, socket.receiveBytes);
   publishCount(socket, socket.receiveCount - 1);
-  giveFrame(at - 1);
+  if (<u32>meta.interfaceSlot == LOCAL_INTERFACE) keepSpare(socket, at - 1);
+  else giveFrame(at - 1);
 }

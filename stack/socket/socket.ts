@@ -52,7 +52,7 @@ export const enum SocketOption {
 /**
  * A socket that programs share. Its kernel twin is found by the cookie, and it by the twin.
  *
- *    0 identity and addresses   64 receive queue   96 send side   128 options   176 chains
+ *    0 identity and addresses   64 both queues   128 options   168 chains   192 the sender's own
  */
 @final
 @unmanaged
@@ -65,8 +65,7 @@ export class Socket {
   remoteLo: u64;
   /** Order of creation; tells a reused slot apart. */
   sequence: u64;
-  /** Datagrams ever queued: changes at every arrival, which is EPOLLET's edge. */
-  arrivals: u64;
+  reserved2: u64;
   /** Datagrams that did not fit into the receive buffer. */
   drops: u64;
 
@@ -82,7 +81,8 @@ export class Socket {
   error: u32;
   /** Ring of its items in epoll sets; 0 none. */
   items: u32;
-  reserved0: u32;
+  /** Of a connection: bytes in the receive queue, in sequence. Read without the lock: FIONREAD. */
+  readableBytes: u32;
 
   sendBufferBytes: u32;
   /** Charged to the send buffer: frames that the kernel has not sent yet. */
@@ -90,8 +90,12 @@ export class Socket {
   /** Destination of the connected peer, or of the last datagram; index + 1, and its generation. */
   destination: u32;
   destinationGeneration: u32;
-  sent: u64;
-  sentViaKernel: u64;
+  /** Datagrams ever queued. */
+  arrivals: u64;
+  /** Of a connection within this host: charged bytes that it takes directly; 0 none. */
+  localLimit: u32;
+  /** A frame that came from this host, kept for what is sent next; index + 1. */
+  spareFrame: u32;
 
   /** Read together by portsNet. */
   localPortNet: u16;
@@ -117,6 +121,12 @@ export class Socket {
   /** Chains of the demultiplexer and of the cookie table, index; 0 ends. */
   demuxNext: u32;
   cookieNext: u32;
+  reserved3: u64;
+  reserved4: u64;
+
+  /** Datagrams sent: what only the sender writes has a cache line of its own. */
+  sent: u64;
+  sentViaKernel: u64;
 
   /** The IPv4 addresses of v4-mapped ones. */
   get localNet(): u32 {
@@ -154,5 +164,6 @@ export function checkSocketLayout(): void {
   if (offsetof<Socket>("receiveHead") != 64) ERROR("Socket.receiveHead moved");
   if (offsetof<Socket>("sendBufferBytes") != 96) ERROR("Socket.sendBufferBytes moved");
   if (offsetof<Socket>("localPortNet") != 128) ERROR("Socket.localPortNet moved");
+  if (offsetof<Socket>("sent") != 192) ERROR("Socket.sent moved");
   if (offsetof<Socket>() > SOCKET_BYTES) ERROR("Socket is larger than its slot");
 }

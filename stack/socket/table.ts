@@ -10,6 +10,7 @@ import { fault } from "../host";
 import { COOKIES_OFFSET, SOCKET_BYTES } from "../layout";
 import { findInterface } from "../link/interface";
 import { isLocal, steeringAdd, steeringKey, steeringRemove } from "../link/steering";
+import { dropSpare } from "../local/spare";
 import { FrameMeta, giveFrame } from "../region/frames";
 import { RegionHeader } from "../region/header";
 import { demuxInsert, demuxRemove, hasTwin } from "../udp/demux";
@@ -246,7 +247,7 @@ export function freeSlot(index: u32): void {
   header.freeSocketHead = index;
 }
 
-/** Gives every queued frame back. */
+/** Gives every frame back that is queued, or kept. */
 export function drainQueue(index: u32): void {
   const socket = Socket.at(index);
   const frames = RegionHeader.get().frameCount;
@@ -260,4 +261,5 @@ export function drainQueue(index: u32): void {
   socket.receiveTail = 0;
   socket.receiveCount = 0;
   socket.receiveBytes = 0;
+  dropSpare(socket);
 }

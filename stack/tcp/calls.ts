@@ -5,6 +5,7 @@ import { MAX_BACKLOG, VIA_KERNEL } from "../config";
 import { removeItemsOf } from "../epoll/lists";
 import { Destination, DestinationState, isLocalDestination } from "../link/destination";
 import { isUsable, lookupDestination } from "../link/destination";
+import { stopTaking } from "../local/stream";
 import { isPortShared } from "../link/steering";
 import { FrameMark } from "../region/frames";
 import { RegionHeader } from "../region/header";
@@ -203,7 +204,7 @@ export function accept(listener: u32, cookie: u64, client: u32): i32 {
 }
 
 /** The error, if any, that sending or receiving now has. */
-function sendError(tcb: Tcb): i32 {
+export function sendError(tcb: Tcb): i32 {
   const state = <u32>tcb.state;
   if (tcb.has(TcpFlag.ShutSend)) return -EPIPE;
   if (state == TcpState.Established || state == TcpState.CloseWait) return 0;
@@ -272,7 +273,10 @@ export function shutdown(index: u32, how: u32, now: u64): i32 {
     finish(index);
     return 0;
   }
-  if (how != SHUT_WR) tcb.flags |= TcpFlag.ShutReceive;
+  if (how != SHUT_WR) {
+    tcb.flags |= TcpFlag.ShutReceive;
+    stopTaking(index);
+  }
   if (how != SHUT_RD) closeSend(index, tcb, now);
   announce(index, EVENTS_ALL);
   return 0;
@@ -327,8 +331,9 @@ export function close(index: u32, now: u64): void {
     return;
   }
   const isOver = state == TcpState.TimeWait;
-  const isAborted = !isOver && (tcb.readableBytes != 0 || tcb.lingerSeconds == 0);
+  const isAborted = !isOver && (Socket.at(index).readableBytes != 0 || tcb.lingerSeconds == 0);
   tcb.flags |= TcpFlag.Orphan | TcpFlag.ShutReceive;
+  stopTaking(index);
   orphan(index);
   if (state == TcpState.SynSent) {
     finish(index);

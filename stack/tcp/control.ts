@@ -2,6 +2,7 @@
 
 import { seqAfter } from "../base/seq";
 import { Destination } from "../link/destination";
+import { syncReceived } from "../local/stream";
 import { frameOffset } from "../region/frames";
 import { RegionHeader } from "../region/header";
 import { Socket } from "../socket/socket";
@@ -46,6 +47,7 @@ export function sendEmpty(index: u32, seq: u32, flags: u32, now: u64): bool {
   if (at == 0) return false;
   const link = newControlFrame();
   if (link == 0) return false;
+  if (tcb.localPeer != 0) syncReceived(index, tcb);
   sendSegment(socket, tcb, Destination.at(at - 1), TcpFrame.of(link), seq, flags, now);
   return true;
 }

@@ -13,7 +13,9 @@ import {
   NO_FRAME,
   takeFrame,
 } from "../region/frames";
+import { takeSpare } from "../local/spare";
 import { RegionHeader } from "../region/header";
+import { Socket } from "../socket/socket";
 
 /** No socket's sequence: socket/charge.ts has nothing to do with these frames. */
 const NOBODY: u64 = 0xffffffffffffffff;
@@ -63,8 +65,9 @@ export class TcpFrame {
 
 /** An empty frame for the connection's send queue, as a link; 0 if the pool has none to spare. */
 export function newSendFrame(index: u32, seq: u32, reserve: u32): u32 {
-  if (availableFrames() <= reserve) return 0;
-  const frame = takeFrame();
+  const spare = takeSpare(Socket.at(index));
+  if (spare == 0 && availableFrames() <= reserve) return 0;
+  const frame = spare != 0 ? spare - 1 : takeFrame();
   if (frame == NO_FRAME) return 0;
   const meta = TcpFrame.at(frame);
   meta.nanos = 0;

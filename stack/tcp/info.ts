@@ -1,6 +1,7 @@
 // What TCP_INFO reports: struct tcp_info of <linux/tcp.h>, with Linux's units.
 
 import { TCP_INFO_BYTES, TCP_INFO_OFFSET } from "../layout";
+import { syncReceived } from "../local/stream";
 import { Tcb, TcpFlag, TcpState } from "./tcb";
 import { TIMESTAMPS_OPTION_BYTES } from "../wire/tcp";
 
@@ -127,6 +128,7 @@ function millisSince(then: u64, now: u64): u32 {
 /** Writes the connection's figures; their region offset. What is not measured is 0. */
 export function fillTcpInfo(index: u32, now: u64): u32 {
   const tcb = Tcb.at(index);
+  if (tcb.localPeer != 0) syncReceived(index, tcb);
   memory.fill(<usize>TCP_INFO_OFFSET, 0, <usize>INFO_BYTES);
   const info = changetype<TcpInfo>(<usize>TCP_INFO_OFFSET);
   info.state = <u8>linuxState(<u32>tcb.state);

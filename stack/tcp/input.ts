@@ -7,6 +7,7 @@ import { isSumRight, sumBytes } from "../base/checksum";
 import { LOOPBACK_IFINDEX, LOOPBACK_MTU } from "../config";
 import { Interface, InterfaceFlag } from "../link/interface";
 import { Queue } from "../link/queue";
+import { syncReceived } from "../local/stream";
 import { FrameMeta, giveKnownFrame } from "../region/frames";
 import { RegionHeader } from "../region/header";
 import { demuxLookup } from "../udp/demux";
@@ -102,6 +103,7 @@ function handle(
   const index = findConnection(segment.localLo, segment.remoteLo, segment.portsNet);
   if (index != 0) {
     header.changing = index;
+    if (segment.isLocal != 0) syncReceived(index, Tcb.at(index));
     connectionInput(index);
     header.changing = 0;
   } else {

@@ -1,6 +1,7 @@
 // Options of a TCP socket: tcp(7), socket(7). The kernel socket was asked first, so that values are
 // valid; what they mean for a connection happens here.
 
+import { followLimit } from "../local/stream";
 import { Socket } from "../socket/socket";
 import { notifySocket } from "../wait/waiter";
 import { setCongestionControl } from "./congestion";
@@ -168,6 +169,7 @@ function setBuffer(index: u32, tcb: Tcb, option: u32, number: u32): i32 {
       socket.receiveBufferBytes = number;
       tcb.rcvBuf = bufferBytesMax(number);
       tcb.flags |= TcpFlag.ReceiveBufferLocked;
+      followLimit(index, tcb);
       return 0;
     case TcpOption.SendBuffer:
       socket.sendBufferBytes = bufferBytesMax(number);

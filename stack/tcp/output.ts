@@ -5,7 +5,7 @@
 import { seqAfter, seqBefore } from "../base/seq";
 import { Destination, isLocalDestination } from "../link/destination";
 import { reapCompletions } from "../link/queue";
-import { passOn } from "../local/stream";
+import { passOn, syncReceived } from "../local/stream";
 import { FrameMark, FrameState } from "../region/frames";
 import { RegionHeader } from "../region/header";
 import { Socket } from "../socket/socket";
@@ -119,6 +119,7 @@ export function retransmitFrame(index: u32, link: u32, entry: Destination, now: 
   if (seqBefore(frame.seq, tcb.sndUna)) trimFrame(index, frame, tcb.sndUna);
   if (<u32>frame.payloadBytes > tcb.sndMss && !splitFrame(index, link, tcb.sndMss)) return false;
   const seq = frame.seq;
+  if (tcb.localPeer != 0) syncReceived(index, tcb);
   sendSegment(socket, tcb, entry, frame, seq, flagsOf(frame), now);
   frame.nanos = now;
   if ((frame.marks & FrameMark.Retransmitted) == 0) tcb.retransOut += 1;
@@ -185,6 +186,7 @@ export function sendFrame(
     addPending(index);
     return false;
   }
+  if (tcb.localPeer != 0) syncReceived(index, tcb);
   sendSegment(socket, tcb, entry, frame, frame.seq, flagsOf(frame), now);
   frame.nanos = now;
   const bytes = <u32>frame.payloadBytes;

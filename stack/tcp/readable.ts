@@ -1,6 +1,6 @@
 // Taking received data out of a connection's queue.
 
-import { pull } from "../local/stream";
+import { pull, syncReceived } from "../local/stream";
 import { RegionHeader } from "../region/header";
 import { Socket } from "../socket/socket";
 import { output } from "./output";
@@ -17,7 +17,7 @@ export function chunk(index: u32, skip: u32): u32 {
   const tcb = Tcb.at(index);
   header.chunkBytes = 0;
   header.chunkEndsAtMark = 0;
-  if (skip == 0 && isAtUrgent(tcb) && !tcb.has(TcpFlag.OobInline) && tcb.readableBytes != 0) {
+  if (skip == 0 && isAtUrgent(tcb) && !tcb.has(TcpFlag.OobInline) && socket.readableBytes != 0) {
     // Reading goes on behind the urgent byte, which is not in line.
     takeBytes(socket, tcb, 1);
     passUrgent(tcb);
@@ -54,6 +54,7 @@ function bounded(tcb: Tcb, frame: TcpFrame, skip: u32): u32 {
 export function consume(index: u32, bytes: u32, now: u64): void {
   const socket = Socket.at(index);
   const tcb = Tcb.at(index);
+  if (tcb.localPeer != 0) syncReceived(index, tcb);
   const taken = takeBytes(socket, tcb, bytes);
   if (tcb.has(TcpFlag.UrgentValid)) passUrgent(tcb);
   tuneReceiveBuffer(tcb, now);

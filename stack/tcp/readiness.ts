@@ -30,7 +30,7 @@ export function tcpReadiness(index: u32): u32 {
     bits |= Readiness.In | Readiness.ReadHangUp;
   }
   if (state == TcpState.SynSent || state == TcpState.SynReceived) return bits;
-  const readable = loadAcquire32(changetype<usize>(tcb) + offsetof<Tcb>("readableBytes"));
+  const readable = loadAcquire32(changetype<usize>(socket) + offsetof<Socket>("readableBytes"));
   const mark: u32 = isAtUrgent(tcb) && (flags & TcpFlag.OobInline) == 0 ? 1 : 0;
   if (readable > mark && isEnough(socket, tcb, readable - mark)) bits |= Readiness.In;
   if (isSendShut || isWriteReady(index)) bits |= Readiness.Out;

@@ -83,8 +83,8 @@ export function scheduleAck(index: u32, tcb: Tcb, now: u64): void {
 }
 
 /** Makes the number of readable bytes known to readers without the lock. */
-function publishReadable(tcb: Tcb, bytes: u32): void {
-  storeRelease32(changetype<usize>(tcb) + offsetof<Tcb>("readableBytes"), bytes);
+function publishReadable(socket: Socket, bytes: u32): void {
+  storeRelease32(changetype<usize>(socket) + offsetof<Socket>("readableBytes"), bytes);
 }
 
 /** Appends a frame to the socket's queue. Its seq and endSeq are set, its payload is all new. */
@@ -99,17 +99,17 @@ function appendFrame(index: u32, socket: Socket, tcb: Tcb, link: u32): void {
   socket.receiveTail = link;
   socket.receiveCount += 1;
   socket.receiveBytes += bytes + DATAGRAM_OVERHEAD_BYTES;
-  advance(tcb, bytes);
+  advance(socket, tcb, bytes);
 }
 
-function advance(tcb: Tcb, bytes: u32): void {
+function advance(socket: Socket, tcb: Tcb, bytes: u32): void {
   tcb.rcvNxt += bytes;
   tcb.bytesReceived += <u64>bytes;
-  publishReadable(tcb, tcb.readableBytes + bytes);
+  publishReadable(socket, socket.readableBytes + bytes);
 }
 
 /** Copies a short payload behind a frame's own, if that has room. True if it did. */
-function extend(frame: TcpFrame, at: u32, bytes: u32): bool {
+export function extend(frame: TcpFrame, at: u32, bytes: u32): bool {
   if (bytes > COALESCED_BYTES_MAX || bytes == 0) return false;
   const header = RegionHeader.get();
   const end = frame.payloadOffset + <u32>frame.payloadBytes;
@@ -128,7 +128,7 @@ function coalesce(socket: Socket, tcb: Tcb, at: u32, bytes: u32): bool {
   const tail = socket.receiveTail;
   if (tail == 0 || !extend(TcpFrame.of(tail), at, bytes)) return false;
   socket.receiveBytes += bytes;
-  advance(tcb, bytes);
+  advance(socket, tcb, bytes);
   return true;
 }
 

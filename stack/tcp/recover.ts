@@ -3,6 +3,7 @@
 // over: its program gets ECONNRESET, its peer a reset when it next sends.
 
 import { FrameMark, FrameMeta, FrameState } from "../region/frames";
+import { syncReceived } from "../local/stream";
 import { RegionHeader } from "../region/header";
 import { Socket, SocketState } from "../socket/socket";
 import { PROTOCOL_TCP } from "../wire/tcp";
@@ -41,6 +42,7 @@ export function forgetTcp(): void {
   for (let index: u32 = 1; index < header.socketHigh; index++) {
     const tcb = Tcb.at(index);
     tcb.wheelSlot = 0;
+    if (tcb.localPeer != 0) syncReceived(index, tcb);
     tcb.localPeer = 0;
     tcb.wheelAt = NEVER;
     if (!isLive(index)) {
@@ -111,7 +113,7 @@ function isReceivedSound(index: u32): bool {
   }
   const fin: u32 = tcb.has(TcpFlag.PeerClosed) ? 1 : 0;
   const state = <u32>tcb.state;
-  if (bytes != tcb.readableBytes) return false;
+  if (bytes != socket.readableBytes) return false;
   if (state >= <u32>TcpState.Established && tcb.copiedSeq + bytes + fin != tcb.rcvNxt) return false;
   let frames: u32 = 0;
   for (let link = tcb.oooHead; link != 0; link = TcpFrame.of(link).next) {

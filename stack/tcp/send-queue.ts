@@ -3,7 +3,7 @@
 // caller of reserve(); there it stays until the peer has it.
 
 import { seqAfter } from "../base/seq";
-import { DATAGRAM_OVERHEAD_BYTES, RESERVED_FRAMES, TCP_FRAMES_MIN } from "../config";
+import { DATAGRAM_OVERHEAD_BYTES, RESERVED_FRAMES, SPARED_FRAMES, TCP_FRAMES_MIN } from "../config";
 import { FrameMark } from "../region/frames";
 import { RegionHeader } from "../region/header";
 import { Socket } from "../socket/socket";
@@ -15,8 +15,6 @@ import { bufferBytesMax, isUnderPressure } from "./window";
 import { EVENTS_OUT } from "../wait/events";
 
 const EAGAIN: i32 = 11;
-/** While frames are short, so many are left for those that send little. */
-const SPARED_FRAMES: u32 = 4 * RESERVED_FRAMES;
 
 function append(tcb: Tcb, link: u32): void {
   if (tcb.sendTail != 0) TcpFrame.of(tcb.sendTail).next = link;
@@ -75,6 +73,21 @@ export function commit(index: u32, bytes: u32): void {
   tcb.writeSeq += bytes;
   tcb.sendQueuedBytes += bytes;
   Socket.at(index).sendBytes += bytes;
+}
+
+/** Appends a frame with `bytes` of payload. */
+export function appendFilled(index: u32, link: u32, bytes: u32): void {
+  const tcb = Tcb.at(index);
+  const frame = TcpFrame.of(link);
+  frame.next = 0;
+  frame.socket = index;
+  frame.nanos = 0;
+  frame.seq = tcb.writeSeq;
+  frame.endSeq = tcb.writeSeq + bytes;
+  append(tcb, link);
+  tcb.writeSeq += bytes;
+  tcb.sendQueuedBytes += bytes;
+  Socket.at(index).sendBytes += bytes + DATAGRAM_OVERHEAD_BYTES;
 }
 
 /** A frame that was made for bytes which could not be copied is taken away again. */

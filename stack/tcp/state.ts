@@ -81,7 +81,7 @@ export function prepareTcb(index: u32): void {
   tcb.maxWindow = 0;
   tcb.sackBlocks = 0;
   tcb.hasDsack = 0;
-  tcb.readableBytes = 0;
+  Socket.at(index).readableBytes = 0;
   tcb.sendQueuedBytes = 0;
   tcb.congestionState = 0;
   initCongestion(tcb);
@@ -161,7 +161,7 @@ export function finish(index: u32): void {
   }
   // One that can be accepted stays in the queue: accept(2) hands out its error, too.
   if (tcb.has(TcpFlag.Embryo) && !tcb.has(TcpFlag.InAcceptQueue)) leaveSynQueue(tcb);
-  partLocal(tcb);
+  partLocal(index, tcb);
   removeConnection(index);
   releasePort(tcb.port);
   tcb.port = 0;

@@ -262,8 +262,7 @@ export class Tcb {
   oooHead: u32;
   oooTail: u32;
   oooFrames: u32;
-  /** Bytes in the receive queue, in sequence. Read without the lock: FIONREAD. */
-  readableBytes: u32;
+  reserved3: u32;
   /** Limit of what is held: grows with need up to the configured maximum. */
   rcvBuf: u32;
   /** Largest window to advertise (TCP_WINDOW_CLAMP, scale). */

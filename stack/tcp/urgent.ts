@@ -19,9 +19,10 @@ export function takeUrgent(index: u32, tcb: Tcb, segment: Segment): void {
   const seq = segment.seq + pointer;
   if (seqAfter(tcb.copiedSeq, seq) || seqBefore(seq, tcb.rcvNxt)) return;
   if (tcb.has(TcpFlag.UrgentValid) && seqBeforeEq(seq, tcb.rcvUrg)) return;
+  const socket = Socket.at(index);
   // Reading stands at the old mark, whose byte is not in line: that one must not become data.
-  if (isAtUrgent(tcb) && !tcb.has(TcpFlag.OobInline) && tcb.readableBytes != 0) {
-    takeBytes(Socket.at(index), tcb, 1);
+  if (isAtUrgent(tcb) && !tcb.has(TcpFlag.OobInline) && socket.readableBytes != 0) {
+    takeBytes(socket, tcb, 1);
   }
   tcb.rcvUrg = seq;
   tcb.flags = (tcb.flags | TcpFlag.UrgentValid) & ~TcpFlag.UrgentRead;

@@ -80,16 +80,16 @@ export function createMachine(options: MachineOptions = {}) {
 
   /** Frames by state; the invariant is that they add up, and that the counters agree. */
   function census(): { free: number; fill: number; transmit: number; queued: number } {
-    const count = [0, 0, 0, 0, 0];
+    const count = [0, 0, 0, 0, 0, 0, 0];
     for (let index = 0; index < header.freshFrames; index++) {
       const { state } = frameMeta(index);
       count[state] = (count[state] ?? 0) + 1;
     }
-    const [free = 0, held = 0, fill = 0, transmit = 0, queued = 0] = count;
+    const [free = 0, held = 0, fill = 0, transmit = 0, queued = 0, , spare = 0] = count;
     const fresh = header.frameCount - header.freshFrames;
     if (held !== 0) throw new Error(`${held} frames are held by nobody`);
     if (free !== header.freeFrames) throw new Error(`${free} free, ${header.freeFrames} listed`);
-    if (free + fill + transmit + queued + fresh !== header.frameCount)
+    if (free + fill + transmit + queued + spare + fresh !== header.frameCount)
       throw new Error("frames lost");
     let posted = 0;
     let inFlight = 0;
