@@ -11,6 +11,7 @@ import { measureIdle } from "./idle.ts";
 import { measureInstructions } from "./instructions.ts";
 import { measureTcpInstructions } from "./instructions-tcp.ts";
 import { measureLatency } from "./latency.ts";
+import { measureLocal } from "./local.ts";
 import { measureMemory } from "./memory.ts";
 import { isKept, render, type Section } from "./report.ts";
 
@@ -28,6 +29,7 @@ const MEASUREMENTS: Record<string, () => Promise<Section>> = {
   "tcp-connections": measureConnections,
   "tcp-instructions": measureTcpInstructions,
   "tcp-idle": measureIdle,
+  local: () => measureLocal(),
 };
 
 async function main(names: readonly string[]): Promise<number> {

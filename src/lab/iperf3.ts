@@ -5,6 +5,8 @@ import type { Host } from "./network.ts";
 export interface Stream {
   server: Host;
   client: Host;
+  /** Where the server is, if not at its host's address. */
+  address?: string;
   port: number;
   /** Seconds of sending; those before are not counted. */
   seconds: number;
@@ -23,12 +25,13 @@ interface Report {
 /** What the client sends to the server arrives at this rate, in bits per second. */
 export async function stream(game: Stream): Promise<number> {
   const { server, client, port, seconds, warmUpSeconds, options } = game;
-  const serve = ["iperf3", "-s", "-1", "-B", server.address, "-p", String(port)];
+  const address = game.address ?? server.address;
+  const serve = ["iperf3", "-s", "-1", "-B", address, "-p", String(port)];
   const limitMillis = (seconds + warmUpSeconds + 30) * 1000;
   await using running = server.start(game.wrapServer(serve), { limitMillis });
   await server.waitForTcpPort(port);
   const times = ["-t", String(seconds), "-O", String(warmUpSeconds)];
-  const target = ["-c", server.address, "-p", String(port), ...times, "--json"];
+  const target = ["-c", address, "-p", String(port), ...times, "--json"];
   const ask = game.wrapClient(["iperf3", ...target, ...options]);
   const { stdout } = await client.run(ask, { limitMillis });
   await running.waitForExit();
