@@ -140,7 +140,8 @@ static void kick(struct CoreWires *wires, uint64_t queues, bool receive) {
 
 /* The stack's hasWakeups(), without the call. */
 static inline bool wants_wakeups(const struct RegionHeader *header) {
-  return header->wakeMask != 0 || header->successor != 0 || header->daemonWanted == 1;
+  if (header->wakeMask != 0 || header->wakeHead != 0) return true;
+  return header->successor != 0 || header->daemonWanted == 1;
 }
 
 /* Unlocks, does what was asked, and says whether the stack had more wake-ups than fitted. */

@@ -50,7 +50,6 @@ export function addWaiter(client: u32): i32 {
     waiter.client = client;
     waiter.mask = 0;
     waiter.set = 0;
-    waiter.isWaking = 0;
     if (header.waiterHigh <= slot) header.waiterHigh = slot + 1;
     return <i32>slot;
   }

@@ -124,6 +124,19 @@ test("taking a part wakes the next thread", () => {
   assert.deepEqual(epoll.wakeups(), [sleeper]);
 });
 
+test("a thread that ends before its doorbell was rung is not rung, nor is its slot's next", () => {
+  const { machine, epoll, set, socket } = start();
+  epoll.add(set, 3, socket, IN | ET);
+  const gone = epoll.sleeperIn(set);
+  arrive(machine, 1234);
+  machine.calls.waiterRemove(gone);
+  const next = epoll.sleeperIn(set);
+  assert.equal(next, gone, "the slot is used again");
+  arrive(machine, 1234);
+  assert.deepEqual(epoll.wakeups(), [next]);
+  assert.equal(machine.calls.hasWakeups(), 0);
+});
+
 test("a sleeper hears of a member that is added or changed", () => {
   const { machine, epoll, set, socket } = start();
   arrive(machine, 1234);
