@@ -138,7 +138,7 @@ static void kick(struct CoreWires *wires, uint64_t queues, bool receive) {
   }
 }
 
-/* The stack's hasWakeups(), without the call. */
+/* The stack's wakeupsPending(), without the call. */
 static inline bool wants_wakeups(const struct RegionHeader *header) {
   if (header->wakeMask != 0 || header->wakeHead != 0) return true;
   return header->successor != 0 || header->daemonWanted == 1;

@@ -28,6 +28,22 @@ struct Reply {
 };
 
 static pthread_mutex_t joining = PTHREAD_MUTEX_INITIALIZER;
+/* Of the thread that has it: a thread that is cancelled in there would keep it. */
+static int cancelState;
+
+static void begin_joining(void) {
+  int before;
+  pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+  pthread_mutex_lock(&joining);
+  cancelState = before;
+}
+
+static void end_joining(void) {
+  int before = cancelState;
+  pthread_mutex_unlock(&joining);
+  pthread_setcancelstate(before, NULL);
+}
+
 static bool tried;
 /* Which region is mapped, so that a child after fork does not mistake another for it. */
 static dev_t regionDevice;
@@ -201,7 +217,7 @@ bool process_join(void) {
   /* Handlers wait, and calls of the core reach libc. */
   hold();
   bool joined = false;
-  pthread_mutex_lock(&joining);
+  begin_joining();
   if (!tried || process.stale) {
     bool first = !tried;
     joined = join();
@@ -211,7 +227,7 @@ bool process_join(void) {
     process.joined = process.joined || joined;
     if (first && joined) signals_wrap();
   }
-  pthread_mutex_unlock(&joining);
+  end_joining();
   if (joined) epoll_joined();
   unhold();
   errno = saved;
@@ -269,7 +285,7 @@ static enum Answer ask_again(struct Reply *reply) {
 
 void process_refresh_queues(void) {
   int saved = errno;
-  pthread_mutex_lock(&joining);
+  begin_joining();
   uint32_t epoch = core_header()->queueEpoch;
   struct Reply reply;
   if (epoch != process.queuesEpoch && !process.orphaned) {
@@ -282,7 +298,7 @@ void process_refresh_queues(void) {
     }
     process.queuesEpoch = epoch;
   }
-  pthread_mutex_unlock(&joining);
+  end_joining();
   errno = saved;
 }
 
@@ -292,9 +308,9 @@ void process_check_daemon(void) {
   int saved = errno;
   if (real.recv(process.control, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0) {
     hold();
-    pthread_mutex_lock(&joining);
+    begin_joining();
     if (!process.orphaned && process.control >= 0) lose_daemon();
-    pthread_mutex_unlock(&joining);
+    end_joining();
     unhold();
   }
   errno = saved;

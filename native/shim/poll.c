@@ -7,13 +7,14 @@
 
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/time.h>
 #include <time.h>
 
 #define OUT_EVENTS (POLLOUT | POLLWRNORM | POLLWRBAND)
 /* While sockets of the stack are ready all the time, the others get a look this often. */
 #define KERNEL_ASK_NANOS 20000u
-enum { LOCAL_FDS = 128 };
+enum { LOCAL_FDS = 128, KERNEL_SIGSET_BYTES = 8 };
 
 struct Polling {
   /* A copy of the caller's; revents is the merged answer. */
@@ -144,6 +145,12 @@ static bool concerns_us(const struct pollfd *fds, nfds_t count) {
 
 static size_t room_bytes(nfds_t count) { return (count + WAIT_EXTRA_FDS) * sizeof(struct pollfd); }
 
+/* More descriptors than the process may have are for the kernel to refuse. */
+static bool is_too_many(nfds_t count) {
+  struct rlimit limit;
+  return count > LOCAL_FDS && getrlimit(RLIMIT_NOFILE, &limit) == 0 && count > limit.rlim_cur;
+}
+
 /* Room for a copy: on the stack if it is small, since poll() may be called in signal handlers. */
 static struct pollfd *make_room(struct pollfd *local, nfds_t count) {
   if (count <= LOCAL_FDS) return local;
@@ -152,24 +159,32 @@ static struct pollfd *make_room(struct pollfd *local, nfds_t count) {
   return at == MAP_FAILED ? NULL : at;
 }
 
+static int poll_ours(struct pollfd *fds, nfds_t count, uint64_t deadline, const sigset_t *mask) {
+  struct pollfd local[LOCAL_FDS + WAIT_EXTRA_FDS];
+  struct pollfd *copy = make_room(local, count);
+  if (copy == NULL) return -ENOMEM;
+  memcpy(copy, fds, count * sizeof *fds);
+  int result = wait_for_fds(copy, count, deadline, mask);
+  /* As in Linux also when a signal ended the call: then there are none. */
+  for (nfds_t i = 0; i < count; i++) fds[i].revents = result < 0 ? 0 : copy[i].revents;
+  if (copy != local) munmap(copy, room_bytes(count));
+  return result;
+}
+
 int shim_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
                const sigset_t *mask) {
   uint64_t deadline;
-  if (LIKELY(!concerns_us(fds, count)) || !deadline_from(timeout, &deadline)) {
+  if (LIKELY(!concerns_us(fds, count)) || is_too_many(count) ||
+      !deadline_from(timeout, &deadline)) {
     return real.ppoll(fds, count, timeout, mask);
   }
-  struct pollfd local[LOCAL_FDS + WAIT_EXTRA_FDS];
-  struct pollfd *copy = make_room(local, count);
-  if (copy == NULL) return (int)answer(-ENOMEM);
-  memcpy(copy, fds, count * sizeof *fds);
-  int result = wait_for_fds(copy, count, deadline, mask);
-  for (nfds_t i = 0; result >= 0 && i < count; i++) fds[i].revents = copy[i].revents;
-  if (copy != local) munmap(copy, room_bytes(count));
-  return (int)answer(result);
+  return (int)answer(poll_ours(fds, count, deadline, mask));
 }
 
 int shim_poll(struct pollfd *fds, nfds_t count, int millis) {
-  if (LIKELY(!concerns_us(fds, count))) return real.poll(fds, count, millis);
+  if (LIKELY(!concerns_us(fds, count)) || is_too_many(count)) {
+    return real.poll(fds, count, millis);
+  }
   struct timespec timeout = {millis / 1000, (long)(millis % 1000) * 1000000};
   return shim_ppoll(fds, count, millis < 0 ? NULL : &timeout, NULL);
 }
@@ -199,6 +214,10 @@ static const struct {
 static bool in_set(const fd_set *set, int fd) {
   const fd_mask *words = (const fd_mask *)set;
   return set != NULL && (words[fd / NFDBITS] >> (fd % NFDBITS) & 1) != 0;
+}
+
+static bool is_nowhere_but_null(const void *pointer) {
+  return pointer != NULL && is_nowhere(pointer);
 }
 
 static nfds_t collect(struct pollfd *fds, int count, fd_set *const *asked) {
@@ -285,4 +304,43 @@ int shim_select(int count, fd_set *in, fd_set *out, fd_set *except, struct timev
     *timeout = (struct timeval){(time_t)(left / 1000000000u), (long)(left % 1000000000u / 1000)};
   }
   return (int)answer(result);
+}
+
+/* What is left of a timeout, as the system calls leave it and libc's functions do not. */
+static void put_left(struct timespec *timeout, uint64_t deadline) {
+  if (timeout == NULL || (timeout->tv_sec == 0 && timeout->tv_nsec == 0)) return;
+  if (deadline == FOREVER) return;
+  uint64_t now = now_nanos();
+  uint64_t left = deadline > now ? deadline - now : 0;
+  *timeout = (struct timespec){(time_t)(left / 1000000000u), (long)(left % 1000000000u)};
+}
+
+bool poll_by_number(struct pollfd *fds, nfds_t count, struct timespec *timeout,
+                    const sigset_t *mask, size_t maskBytes, long *result) {
+  uint64_t deadline;
+  if (!concerns_us(fds, count) || is_too_many(count)) return false;
+  if (is_nowhere_but_null(timeout) || !deadline_from(timeout, &deadline)) return false;
+  if (mask != NULL && maskBytes != KERNEL_SIGSET_BYTES) return false;
+  *result = answer(poll_ours(fds, count, deadline, mask));
+  put_left(timeout, deadline);
+  return true;
+}
+
+/* The last argument of the system call. */
+struct SelectMask {
+  const sigset_t *mask;
+  size_t bytes;
+};
+
+bool select_by_number(int count, fd_set *const *asked, struct timespec *timeout,
+                      const void *last, long *result) {
+  uint64_t deadline;
+  struct SelectMask mask = {NULL, KERNEL_SIGSET_BYTES};
+  if (!select_concerns_us(count, asked) || is_nowhere_but_null(last)) return false;
+  if (is_nowhere_but_null(timeout) || !deadline_from(timeout, &deadline)) return false;
+  if (last != NULL) memcpy(&mask, last, sizeof mask);
+  if (mask.mask != NULL && mask.bytes != KERNEL_SIGSET_BYTES) return false;
+  *result = answer(select_ours(count, asked, deadline, mask.mask));
+  put_left(timeout, deadline);
+  return true;
 }

@@ -147,6 +147,17 @@ static uint64_t clone_flags(long number, long first) {
   return NOT_A_CLONE;
 }
 
+/* System calls that do more than libc's functions of the same name. False: it is not for us. */
+static bool waits_by_number(long number, const long *a, long *result) {
+  if (number == SYS_ppoll) {
+    return poll_by_number((void *)a[0], (nfds_t)a[1], (void *)a[2], (void *)a[3], (size_t)a[4],
+                          result);
+  }
+  fd_set *const sets[3] = {(void *)a[1], (void *)a[2], (void *)a[3]};
+  return number == SYS_pselect6 &&
+         select_by_number((int)a[0], sets, (void *)a[4], (void *)a[5], result);
+}
+
 long shim_syscall(long number, long a, long b, long c, long d, long e, long f) {
   /* While held, the caller is this library. */
   if (self.held != 0) return raw_call(number, a, b, c, d, e, f);
@@ -158,12 +169,14 @@ long shim_syscall(long number, long a, long b, long c, long d, long e, long f) {
   }
 #include "calls.def"
 #undef CALL
+  long result;
+  if (waits_by_number(number, (const long[]){a, b, c, d, e, f}, &result)) return result;
   uint64_t flags = clone_flags(number, a);
   if ((flags & CLONE_THREAD) != 0 || flags == NOT_A_CLONE) {
     return raw_call(number, a, b, c, d, e, f);
   }
   process_before_fork();
-  long result = raw_call(number, a, b, c, d, e, f);
+  result = raw_call(number, a, b, c, d, e, f);
   if (result == 0 && (flags & CLONE_VM) == 0) process_in_child();
   return result;
 }

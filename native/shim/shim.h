@@ -262,20 +262,29 @@ struct Thread {
   /* Handlers that ran, with and without SA_RESTART. */
   unsigned restarts;
   unsigned interrupts;
-  unsigned deferredCount;
-  siginfo_t deferred[4];
+  /* A signal that came meanwhile, and the mask before it: no other comes until it is raised. */
+  bool hasDeferred;
+  siginfo_t deferred;
+  uint64_t maskBefore;
+  /* PTHREAD_CANCEL_ASYNCHRONOUS, outside those sections. */
+  bool asynchronous;
 };
 extern __thread struct Thread self __attribute__((tls_model("initial-exec")));
 
-/* Between these two, signal handlers of the program are put off (signal.c). */
+/* Between these two, signal handlers of the program and cancellation are put off (signal.c). */
+void hold_cancellation(void);
+void allow_cancellation(void);
+void raise_deferred(void);
 static inline void hold(void) {
   self.held++;
   atomic_signal_fence(memory_order_seq_cst);
+  if (UNLIKELY(self.asynchronous)) hold_cancellation();
 }
-void raise_deferred(void);
 static inline void unhold(void) {
   atomic_signal_fence(memory_order_seq_cst);
-  if (--self.held == 0 && UNLIKELY(self.deferredCount != 0)) raise_deferred();
+  if (--self.held != 0) return;
+  if (UNLIKELY(self.hasDeferred)) raise_deferred();
+  if (UNLIKELY(self.asynchronous)) allow_cancellation();
 }
 /* Puts our trampoline before the program's handlers, from now on. */
 void signals_wrap(void);
@@ -439,6 +448,12 @@ bool socket_is_alone(struct Endpoint *endpoint);
 static inline uint64_t socket_interest(const struct Endpoint *endpoint) {
   return 1ull << (endpoint->index & 63);
 }
+
+/* The system calls ppoll and pselect6: they write to the timeout. False: libc's business. */
+bool poll_by_number(struct pollfd *fds, nfds_t count, struct timespec *timeout,
+                    const sigset_t *mask, size_t maskBytes, long *result);
+bool select_by_number(int count, fd_set *const *asked, struct timespec *timeout,
+                      const void *mask, long *result);
 
 /* True if an epoll instance has an accelerated member that is ready; for poll() on it. */
 bool epoll_ready(struct Epoll *epoll);

@@ -9,6 +9,7 @@
 
 #include <pthread.h>
 #include <string.h>
+#include <ucontext.h>
 
 __thread struct Thread self __attribute__((tls_model("initial-exec"))) = {.doorbell = -1};
 
@@ -35,23 +36,49 @@ static bool is_wrappable(int number) {
   }
 }
 
-/* Puts the signal off until unhold(). A standard signal that is pending already is one signal. */
-static void defer(int number, const siginfo_t *info) {
-  for (unsigned i = 0; i < self.deferredCount; i++) {
-    if (number < SIGRTMIN && self.deferred[i].si_signo == number) return;
+/*
+ * Puts the signal off until unhold(): what it interrupted goes on with every signal blocked, so that
+ * one place is enough and those that follow keep their order.
+ */
+static void defer(const siginfo_t *info, ucontext_t *context) {
+  uint64_t blocked = 0;
+  for (int number = 1; number < NSIG; number++) {
+    if (is_wrappable(number)) blocked |= UINT64_C(1) << (number - 1);
   }
-  if (self.deferredCount == sizeof self.deferred / sizeof self.deferred[0]) return;
-  self.deferred[self.deferredCount++] = *info;
+  memcpy(&self.maskBefore, &context->uc_sigmask, sizeof self.maskBefore);
+  memcpy(&context->uc_sigmask, &blocked, sizeof blocked);
+  self.deferred = *info;
+  self.hasDeferred = true;
 }
 
 void raise_deferred(void) {
   int saved = errno;
-  while (self.deferredCount > 0) {
-    siginfo_t info = self.deferred[--self.deferredCount];
-    real.syscall(SYS_rt_tgsigqueueinfo, getpid(), gettid(), info.si_signo, (long)(uintptr_t)&info,
-                 0, 0);
-  }
+  siginfo_t info = self.deferred;
+  uint64_t mask = self.maskBefore;
+  self.hasDeferred = false;
+  real.syscall(SYS_rt_tgsigqueueinfo, getpid(), gettid(), info.si_signo, (long)(uintptr_t)&info, 0,
+               0);
+  real.syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)(uintptr_t)&mask, 0, sizeof mask, 0, 0);
   errno = saved;
+}
+
+/*
+ * Of a thread that lets itself be cancelled anywhere: in there it must not be. The type is changed,
+ * not the state, at which glibc 2.36 does not look when the signal for it is on its way already.
+ */
+void hold_cancellation(void) {
+  if (self.held == 1) real.pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, NULL);
+}
+
+void allow_cancellation(void) {
+  pthread_testcancel();
+  real.pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, NULL);
+}
+
+int shim_pthread_setcanceltype(int type, int *old) {
+  int result = real.pthread_setcanceltype(type, old);
+  if (result == 0) self.asynchronous = type == PTHREAD_CANCEL_ASYNCHRONOUS;
+  return result;
 }
 
 static bool has_handler(const struct sigaction *action) {
@@ -62,7 +89,7 @@ static void trampoline(int number, siginfo_t *info, void *context) {
   struct sigaction action = actions[number];
   if (self.held != 0) {
     if ((action.sa_flags & (int)SA_RESETHAND) != 0) shim_sigaction(number, &action, NULL);
-    defer(number, info);
+    defer(info, context);
     return;
   }
   if ((action.sa_flags & SA_RESTART) != 0) self.restarts++;

@@ -19,7 +19,7 @@
  * Turns of the spin between two looks at the clock, which cost as much as a turn, and between two
  * offers of the CPU to others by a thread that only spins, which cost ten.
  */
-enum { CLOCK_TURNS = 8, YIELD_TURNS = 1024, POLL_BUDGET = 64, SIGNALS_BYTES = 8 };
+enum { CLOCK_TURNS = 8, YIELD_TURNS = 256, POLL_BUDGET = 64, SIGNALS_BYTES = 8 };
 
 uint64_t now_nanos(void) {
   struct timespec now;
@@ -141,9 +141,7 @@ void wait_forget_thread(void) {
   fd_close_private(&self.doorbell);
 }
 
-/* Gives this thread a waiter slot and a doorbell. False: there is none left, or no descriptor. */
-static bool become_waiter(void) {
-  if (self.waiter != 0) return true;
+static bool take_slot(void) {
   if (!stack_lock()) return false;
   int slot = (int)w2c_stack_waiterAdd(stack, process.client);
   stack_unlock();
@@ -164,6 +162,15 @@ static bool become_waiter(void) {
     stack_unlock();
   }
   return false;
+}
+
+/* Gives this thread a waiter slot and a doorbell. False: there is none left, or no descriptor. */
+static bool become_waiter(void) {
+  if (LIKELY(self.waiter != 0)) return true;
+  hold();
+  bool became = take_slot();
+  unhold();
+  return became;
 }
 
 /* What a thread sleeps on beside the caller's descriptors. */

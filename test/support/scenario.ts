@@ -26,6 +26,7 @@ export interface StartOptions {
   /** Runs under exasock when the scenario does. */
   accelerated?: boolean;
   environment?: Record<string, string>;
+  limitMillis?: number;
 }
 
 type Story = (scene: Scene) => Promise<void>;
@@ -78,7 +79,8 @@ export class Scene implements AsyncDisposable {
       ? accelerated(command, [...launcherOptions, ...(this.#options.launcher ?? [])])
       : command;
     const environment = { ...this.#options.environment, ...options.environment };
-    const program = host.start(full, { environment });
+    const { limitMillis } = options;
+    const program = host.start(full, limitMillis ? { environment, limitMillis } : { environment });
     this.#programs.push(program);
     return program;
   }
