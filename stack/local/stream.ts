@@ -1,7 +1,7 @@
 // A connection between two sockets of the region: frames of the send queue become frames of the
 // peer's receive queue, without headers, acknowledgments or timers, as if they had been sent and
-// acknowledged in that moment. What is out of the ordinary (urgent data, a FIN, a peer that takes no
-// more) goes by segments, whose machinery knows what to do: local/segments.ts.
+// acknowledged in that moment. What is out of the ordinary (urgent data, a FIN, a peer that reads
+// no more) goes by segments, whose machinery knows what to do: local/segments.ts.
 
 import { DATAGRAM_OVERHEAD_BYTES, LOCAL_BUFFER_BYTES } from "../config";
 import { storeRelease32 } from "../host";
