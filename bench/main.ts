@@ -5,6 +5,7 @@ import { cpus, release } from "node:os";
 import { removeLeftOverNamespaces } from "../src/lab/network.ts";
 import { measureBulk } from "./bulk.ts";
 import { measureConnections } from "./connections.ts";
+import { measureEpoll } from "./epoll.ts";
 import { measureForks } from "./forks.ts";
 import { measureGoodput } from "./goodput.ts";
 import { measureIdle } from "./idle.ts";
@@ -23,6 +24,7 @@ const MEASUREMENTS: Record<string, () => Promise<Section>> = {
   instructions: measureInstructions,
   memory: measureMemory,
   forks: measureForks,
+  epoll: measureEpoll,
   "tcp-latency": () => measureLatency({ protocol: "TCP", rounds: ROUNDS, seconds: SECONDS }),
   "tcp-bulk": measureBulk,
   "tcp-goodput": measureGoodput,

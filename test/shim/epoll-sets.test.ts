@@ -1,4 +1,4 @@
-// What an epoll set says of connections through all they go through, of sets in sets, and its calls.
+// What an epoll set says of connections through all they go through, of sets in sets, and of calls.
 
 import { type Endpoint, PATIENCE_MILLIS } from "../support/builders.ts";
 import { conversation, readable } from "../support/builders.ts";
