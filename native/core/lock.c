@@ -16,8 +16,8 @@
 #define WAITERS 0x80000000u
 
 enum {
-  /* About 5 us: longer than any hold but recovery. */
-  SPINS = 200,
+  /* About 25 us: longer than any hold but recovery. */
+  SPINS = 1000,
   /* A sleep on the lock that lasts this long makes the sleeper ask whether it is worth it. */
   SLEEP_NANOS = 20000000,
   /* One system call sends at most so many frames (TX_BATCH_SIZE in the kernel). */
