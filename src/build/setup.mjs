@@ -1,6 +1,6 @@
 // What every npm script starts with, on a machine that may have nothing but Node and npm: installs
 // the Debian packages and the npm packages that are missing, builds, then hands over.
-//   node src/build/setup.mjs [build|test|demo|bench|transfers|sim] [ARGUMENT…]
+//   node src/build/setup.mjs [build|test|demo|bench|transfers|sim|storm] [ARGUMENT…]
 // Plain JavaScript without dependencies, because it runs before there are any.
 
 import { spawnSync } from "node:child_process";
@@ -72,6 +72,7 @@ const NEEDS = {
   demo: RUN,
   bench: ALL,
   transfers: RUN,
+  storm: RUN,
   sim: BUILD_NEEDS,
 };
 /** What runs after the build, by tsx. */
@@ -82,6 +83,7 @@ const NEXT = {
   bench: "bench/main.ts",
   transfers: "bench/transfers.ts",
   sim: "src/sim/main.ts",
+  storm: "test/resilience/storm-main.ts",
 };
 /** While it exists and exits so, Debian starts no service that it installs. */
 const SERVICE_POLICY = "/usr/sbin/policy-rc.d";

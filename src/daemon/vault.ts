@@ -115,7 +115,7 @@ export class Vault {
 
   /** For a deliberate end: lets go of everything. */
   close(): void {
-    while (this.#takeOne()) continue;
+    while (this.#takeOne());
     for (const fd of this.fds) native().close(fd);
   }
 }

@@ -47,7 +47,7 @@ export function createNode(setup: NodeOptions) {
     seed: [random.word64(), random.word64()],
     ...options.host,
   });
-  host.addInterface({ ifindex: 2, mac, address, mtu });
+  prepare(setup, host);
   const checker = createChecker(host, fail);
   const count = { received: 0, sent: 0, ringFull: 0, activities: 0 };
   const wake = () => activity();
@@ -152,10 +152,15 @@ function notifications({ calls, header }: Host): () => bigint {
   };
 }
 
+function prepare({ mac, address, options }: NodeOptions, host: Host): void {
+  // Before the stack publishes anything: what it writes without a memory is lost.
+  options.fuse?.connect(host.view);
+  host.addInterface({ ifindex: 2, mac, address, mtu: options.mtu ?? 1500 });
+}
+
 /** A function that makes a call which, on a host with a fuse, may be the last of who makes it. */
 function peril({ options, random }: NodeOptions, host: Host) {
   const { fuse } = options;
-  fuse?.connect(host.view);
   return <T>(call: () => T): T | typeof DIED => {
     if (!fuse || !random.chance(DEATH_CHANCE)) return call();
     const result = fuse.lit(random.between(1, 60), call);

@@ -45,6 +45,9 @@ export const enum FrameMark {
   Found = 128,
 }
 
+/** In interfaceSlot, whose numbers are smaller: recovery found the frame in a receive queue. */
+export const KEPT: u8 = 128;
+
 /**
  * One record per frame. For a queued datagram it is all that recv() reports; for a frame being
  * sent, the socket that is charged for it.

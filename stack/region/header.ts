@@ -220,6 +220,8 @@ export class RegionHeader {
   tcpListenDrops: u64;
   tcpTimeWaitOverflow: u64;
   tcpAborts: u64;
+  /** Connections that were being changed by somebody who died, and were put in order. */
+  tcpMended: u64;
 
   static get(): RegionHeader {
     return changetype<RegionHeader>(<usize>HEADER_OFFSET);

@@ -17,7 +17,7 @@ import { demuxClear, demuxInsert } from "../udp/demux";
 import { rebuildWaiters } from "../wait/waiter";
 import { forgetTcp, isWithoutProgram, rebuildTcp, sweepMarks } from "../tcp/recover";
 import { PROTOCOL_TCP } from "../wire/tcp";
-import { FrameMark, FrameMeta, FrameState, giveFrame } from "./frames";
+import { FrameMark, FrameMeta, FrameState, giveFrame, KEPT } from "./frames";
 import { Intent, RegionHeader } from "./header";
 
 /** Repairs the region. Precondition: the caller owns the lock, its former owner is dead. */
@@ -212,9 +212,6 @@ function dropUnreachable(): void {
     else if ((meta.marks & FrameMark.Found) == 0) meta.state = <u8>FrameState.Held;
   }
 }
-
-/** Marks a frame as found on its queue; interface slots need only five bits. */
-const KEPT: u8 = 128;
 
 function walkQueue(socket: Socket, index: u32): void {
   const frames = RegionHeader.get().frameCount;

@@ -10,6 +10,7 @@ import { PROTOCOL_TCP } from "../wire/tcp";
 import { acceptQueueAdd, listenerOf } from "./accept-queue";
 import { clearConnections, insertConnection } from "./connections";
 import { TcpFrame } from "./frame";
+import { mend } from "./mend";
 import { addPending } from "./pending";
 import { acquirePort, clearPorts, countTimeWait } from "./port";
 import { enter, forgetSendQueue, release } from "./state";
@@ -43,7 +44,8 @@ export function forgetTcp(): void {
     const tcb = Tcb.at(index);
     tcb.wheelSlot = 0;
     if (tcb.localPeer != 0) syncReceived(index, tcb);
-    tcb.localPeer = 0;
+    if (index != header.changing) tcb.localPeer = 0;
+    tcb.port = 0;
     tcb.wheelAt = NEVER;
     if (!isLive(index)) {
       tcb.flags = 0;
@@ -62,17 +64,70 @@ export function forgetTcp(): void {
 /** Connections and their frames. The receive queues were walked. */
 export function rebuildTcp(): void {
   const header = RegionHeader.get();
+  const partner = partnerOf(header.changing);
   for (let index: u32 = 1; index < header.socketHigh; index++) {
     if (!isLive(index)) continue;
     const tcb = Tcb.at(index);
     const state = <u32>tcb.state;
     if (state == TcpState.Closed && tcb.has(TcpFlag.InAcceptQueue)) requeue(index);
+    else if (state == TcpState.Closed && isNobodys(index)) release(index);
     if (state == TcpState.Closed || state == TcpState.Listen) continue;
-    const isSound = index != header.changing && walkSendQueue(index) && isReceivedSound(index);
-    if (isSound && attach(index)) continue;
+    if (isWhole(index, partner) && attach(index)) continue;
     end(index);
   }
+  if (header.changing != 0) Tcb.at(header.changing).localPeer = 0;
   header.changing = 0;
+}
+
+/** Half made, or half given back. */
+function isNobodys(index: u32): bool {
+  return Socket.at(index).cookie == 0 && isWithoutProgram(index);
+}
+
+/** Finds the connection sound, or puts it in order. */
+function isWhole(index: u32, partner: u32): bool {
+  const changing = RegionHeader.get().changing;
+  if (index == changing) return isMended(index, partner);
+  if (index == partner) return isMended(index, changing);
+  const tcb = Tcb.at(index);
+  // One that was just being made has no timer yet.
+  const isEarly = tcb.state < <u8>TcpState.Established && tcb.retransmitAt == 0;
+  if (!isEarly && walkSendQueue(index) && isReceivedSound(index)) return true;
+  // Its own program died in a call, and the socket may be others', too.
+  unmark(index);
+  forgetTaken(index);
+  return isMended(index, 0);
+}
+
+/** Who took bytes off the queue has not noted it any more. */
+function forgetTaken(index: u32): void {
+  const tcb = Tcb.at(index);
+  const head = Socket.at(index).receiveHead;
+  const fin: u32 = tcb.has(TcpFlag.PeerClosed) ? 1 : 0;
+  if (tcb.state < <u8>TcpState.Established) return;
+  tcb.copiedSeq = head != 0 ? TcpFrame.of(head).seq : tcb.rcvNxt - fin;
+}
+
+function isMended(index: u32, partner: u32): bool {
+  if (!mend(index, partner)) return false;
+  RegionHeader.get().tcpMended += 1;
+  const tcb = Tcb.at(index);
+  // It was complete, and just about to be put into its listener's queue.
+  const isComplete = tcb.has(TcpFlag.Embryo) && tcb.state >= <u8>TcpState.Established;
+  if (isComplete) tcb.flags |= TcpFlag.InAcceptQueue;
+  // Or it was not yet: the peer's next segment completes it.
+  if (tcb.state < <u8>TcpState.Established) tcb.flags &= ~TcpFlag.InAcceptQueue;
+  return true;
+}
+
+/** The other end of the connection that was being changed, if it took part in that; else 0. */
+function partnerOf(changing: u32): u32 {
+  if (changing == 0) return 0;
+  const partner = Tcb.at(changing).localPeer;
+  const isPair = isLive(partner) && Tcb.at(partner).state >= <u8>TcpState.Established;
+  return isPair && Socket.at(partner).remotePortNet == Socket.at(changing).localPortNet
+    ? partner
+    : 0;
 }
 
 /** Marks the frames of the send queue, and counts them anew. False: the queue is broken. */
@@ -85,10 +140,14 @@ function walkSendQueue(index: u32): bool {
   let payload: u32 = 0;
   let last: u32 = 0;
   let link = tcb.sendHead;
+  let isSent = true;
   while (link != 0) {
     if (link > header.frameCount) return false;
+    if (link == tcb.sendNext) isSent = false;
     const frame = TcpFrame.of(link);
     const isSending = frame.state == <u8>FrameState.Sending;
+    // The kernel has it, but that was not noted.
+    if (!isSending && !isSent) return false;
     if (!isSending && frame.state != <u8>FrameState.Transmit) return false;
     if (!frame.is(FrameMark.Kept) || frame.is(FrameMark.Found)) return false;
     if (frame.socket != index) return false;

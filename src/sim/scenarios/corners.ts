@@ -125,7 +125,6 @@ const deaths: Scenario = {
     const own = random.stream("server");
     // A peer that has forgotten the connection is found out by this.
     const talk = (end: End, from: Random) => {
-      end.conversation.mayFail = true;
       end.option(TcpOption.KeepAlive, 1);
       end.option(TcpOption.KeepIdle, 10);
       return exchange(end, from, from.magnitude(1, 300_000));
@@ -138,7 +137,6 @@ const deaths: Scenario = {
     for (let n = random.between(1, 5); n > 0; n--) {
       const start = function* (): Program {
         const end = connect(client, server.address, PORT);
-        end.conversation.mayFail = true;
         if (yield* end.connected()) yield* talk(end, random);
         else end.close();
       };
