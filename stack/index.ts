@@ -63,7 +63,14 @@ import { configureTcp } from "./tcp/settings";
 import { readUrgent } from "./tcp/urgent";
 import { abortDatagram, connectedDestination, reserveDatagram } from "./udp/output";
 import { submitDatagram } from "./udp/output";
-import { addWaiter, armWaiter, disarmWaiter, removeWaiter, wakeInSet } from "./wait/waiter";
+import {
+  addWaiter,
+  armWaiter,
+  disarmWaiter,
+  enterWaiter,
+  removeWaiter,
+  wakeInSet,
+} from "./wait/waiter";
 import { nextWakeup as nextWaiter, wakeupsPending } from "./wait/waiter";
 
 const ENOENT: i32 = 2;
@@ -699,6 +706,11 @@ export function waiterRemove(slot: u32): void {
  */
 export function waiterArm(slot: u32, interestMask: u64, set: u32): u32 {
   return armWaiter(slot, interestMask, set);
+}
+
+/** The thread spins in an epoll set. Whoever is meant by an event is in no set any more. */
+export function waiterEnter(slot: u32, set: u32): void {
+  enterWaiter(slot, set);
 }
 
 export function waiterDisarm(slot: u32): void {

@@ -156,6 +156,12 @@ static int look(struct EpollWaiting *waiting, uint32_t ready, bool ask) {
   return found;
 }
 
+/* Where EPOLLEXCLUSIVE is used, it matters who waits: a thread that spins is in the set's list. */
+static void stand_in(uint32_t set) {
+  const struct Waiter *waiter = region_at(WAITERS_OFFSET + self.waiter * WAITER_BYTES);
+  if (!self.armed || waiter->set != set) wait_enter(set);
+}
+
 static int try_epoll(void *context, uint64_t now, bool askKernel) {
   struct EpollWaiting *waiting = context;
   struct Epoll *epoll = waiting->epoll;
@@ -164,6 +170,9 @@ static int try_epoll(void *context, uint64_t now, bool askKernel) {
   uint32_t ready = 0;
   if (epoll->set != 0) {
     ready = __atomic_load_n(&region_set(epoll->set)->readyCount, __ATOMIC_ACQUIRE);
+  }
+  if (!askKernel && epoll->set != 0 && ready == 0 && region_set(epoll->set)->exclusives != 0) {
+    stand_in(epoll->set);
   }
   bool ask = askKernel || epoll->hot || now - epoll->askedNanos > KERNEL_ASK_NANOS;
   if (ready == 0 && !ask) return 0;

@@ -395,6 +395,8 @@ int wait_until(struct Waiting *waiting);
 void wait_disarm(void);
 /* The same for a handler that may jump out of the sleep. True if the thread was about to sleep. */
 bool wait_leave(void);
+/* This thread spins in an epoll set, which keeps EPOLLEXCLUSIVE's events from others meanwhile. */
+void wait_enter(uint32_t set);
 /* Wakes this thread's own sleep. */
 void wait_ring_self(void);
 void wait_prepare(void);

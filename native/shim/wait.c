@@ -173,6 +173,13 @@ static bool become_waiter(void) {
   return became;
 }
 
+void wait_enter(uint32_t set) {
+  if (!become_waiter() || !stack_lock()) return;
+  w2c_stack_waiterEnter(stack, self.waiter, set);
+  self.armed = true;
+  stack_unlock();
+}
+
 /* What a thread sleeps on beside the caller's descriptors. */
 struct Sleep {
   /* The doorbell was armed, if that was possible. */

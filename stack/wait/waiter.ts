@@ -137,6 +137,16 @@ function leaveSet(slot: u32): void {
   if (next != 0) Waiter.at(next - 1).setPrevious = waiter.setPrevious;
 }
 
+/**
+ * The thread waits in the set without sleeping: an event with EPOLLEXCLUSIVE that it takes is for no
+ * other set. It does so until it is disarmed, or an event was meant for it.
+ */
+export function enterWaiter(slot: u32, set: u32): void {
+  if (slot == 0 || slot >= MAX_WAITERS || !isSet(set)) return;
+  leaveSet(slot);
+  enterSet(slot, set);
+}
+
 /** The set is no more; who sleeps in it goes on sleeping. */
 export function forgetSetWaiters(set: u32): void {
   for (let first = EpollSet.at(set).waiters; first != 0; first = EpollSet.at(set).waiters) {

@@ -163,6 +163,27 @@ test("of eight sets with EPOLLEXCLUSIVE one thread is woken, without it all", ()
   assert.deepEqual(epoll.wakeups().sort(), [one, sleepers[2]].sort());
 });
 
+test("a thread that spins in a set takes EPOLLEXCLUSIVE's event, and no other set hears", () => {
+  const { machine, epoll, socket } = start();
+  const sets = Array.from({ length: 3 }, () => epoll.create());
+  for (const one of sets) epoll.add(one, 3, socket, IN | EXCLUSIVE);
+  const [first = 0, second = 0] = sets;
+  const spinner = machine.calls.waiterAdd(1);
+  machine.calls.waiterEnter(spinner, first);
+  const sleeper = epoll.sleeperIn(second);
+  arrive(machine, 1234);
+  assert.deepEqual(epoll.wakeups(), []);
+  assert.deepEqual(
+    sets.map((one) => epoll.set(one).readyCount),
+    [1, 0, 0],
+  );
+  arrive(machine, 1234);
+  assert.deepEqual(epoll.wakeups(), [sleeper], "the first is in no set any more");
+  machine.calls.waiterEnter(spinner, first);
+  machine.calls.waiterDisarm(spinner);
+  assert.equal(epoll.set(first).waiters, 0);
+});
+
 test("a change of state wakes every set with EPOLLEXCLUSIVE", () => {
   const { machine, epoll, socket } = start();
   const sets = Array.from({ length: 3 }, () => epoll.create());
