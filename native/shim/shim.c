@@ -78,6 +78,7 @@ void shim_resolve_all(void) {
     self.resolving--;                                            \
     return returned;                                             \
   }
+#define BODY_VARIADIC BODY_ASM
 #define BODY_ASM(type, name, prototype, arguments, handler) \
   extern type call_##name prototype __asm__(#name);
 

@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -44,6 +45,7 @@ extern struct Real real;
 #define HANDLER_ALWAYS HANDLER_FD
 #define HANDLER_EXTENSION HANDLER_FD
 #define HANDLER_RESOLVER(type, handler, prototype)
+#define HANDLER_VARIADIC(type, handler, prototype)
 #define HANDLER_ASM(type, handler, prototype)
 #define CALL(type, name, prototype, arguments, kind, handler, number) \
   HANDLER_##kind(type, handler, prototype)

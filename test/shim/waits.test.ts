@@ -3,7 +3,10 @@
 import { compileProgram } from "../support/compile.ts";
 import { scenario } from "../support/scenario.ts";
 
-const PROGRAMS = [["poll, select and their kind at their edges", "test/shim/polls.c"]] as const;
+const PROGRAMS = [
+  ["poll, select and their kind at their edges", "test/shim/polls.c"],
+  ["calls that block, and what ends them", "test/shim/blocking.c"],
+] as const;
 
 for (const [name, source] of PROGRAMS) {
   for (const mode of ["spin", "sleep", "adaptive"]) {
