@@ -37,7 +37,7 @@ static bool is_wrappable(int number) {
 }
 
 /*
- * Puts the signal off until unhold(): what it interrupted goes on with every signal blocked, so that
+ * Puts the signal off until unhold(): what it interrupted goes on with all signals blocked, so that
  * one place is enough and those that follow keep their order.
  */
 static void defer(const siginfo_t *info, ucontext_t *context) {

@@ -1,5 +1,5 @@
-// Signals aimed at every point of a wait, under a watchdog. Each way prints what it counted, so that
-// the kernel and exasock can be compared.
+// Signals aimed at every point of a wait, under a watchdog. Each way prints what it counted, so
+// that the kernel and exasock can be compared.
 //
 //   signal-points ADDRESS MODE masks|jumps|handlers|cancel|cancel-anywhere COUNT
 #include "waits.h"
