@@ -169,16 +169,19 @@ function freeUnused(): void {
     } else if (state == <u8>FrameState.Transmit) {
       Queue.at(<u32>meta.interfaceSlot).inFlight += 1;
       recharge(meta);
-    } else if (state == <u8>FrameState.Lent) {
-      // A program copies; if it is the dead one, it is removed soon (region/client.ts).
-      continue;
-    } else if (state != <u8>FrameState.Queued && state != <u8>FrameState.Sending) {
+    } else if (!isInUse(state)) {
       // Held by the dead, or free: on the free list once.
       if (state == <u8>FrameState.Held) header.recoveredFrames += 1;
       meta.state = <u8>FrameState.Held;
       giveFrame(index);
     }
   }
+}
+
+/** Of a queue; or a program copies: if that is the dead one, it is removed soon (client.ts). */
+function isInUse(state: u8): bool {
+  if (state == <u8>FrameState.Queued || state == <u8>FrameState.Sending) return true;
+  return state == <u8>FrameState.Lent;
 }
 
 function recharge(meta: FrameMeta): void {

@@ -43,6 +43,7 @@ export function forgetTcp(): void {
   for (let index: u32 = 1; index < header.socketHigh; index++) {
     const tcb = Tcb.at(index);
     tcb.wheelSlot = 0;
+    tcb.port = 0;
     if (tcb.localPeer != 0) syncReceived(index, tcb);
     if (index != header.changing) tcb.localPeer = 0;
     tcb.port = 0;
