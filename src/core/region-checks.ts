@@ -28,6 +28,7 @@ import {
 } from "../../build/gen/layout.ts";
 import type { Connection, Fail, Held, Inspected } from "./connection-checks.ts";
 import { chain, checkConnection } from "./connection-checks.ts";
+import { checkEpoll } from "./epoll-checks.ts";
 import { checkSteering } from "./steering-checks.ts";
 import { checkConnections, checkCookies, checkDemux, checkWheel } from "./table-checks.ts";
 import { checkClients } from "./waiter-checks.ts";
@@ -86,6 +87,7 @@ export function regionBreaches(view: DataView): string[] {
   check("connections", () => checkConnections(region, fail));
   check("timers", () => checkWheel(region, fail));
   check("steering", () => checkSteering(region, fail));
+  check("epoll sets", () => checkEpoll(region, fail));
   check("programs", () => checkClients(region, fail));
   return found;
 }

@@ -138,8 +138,8 @@ function leaveSet(slot: u32): void {
 }
 
 /**
- * The thread waits in the set without sleeping: an event with EPOLLEXCLUSIVE that it takes is for no
- * other set. It does so until it is disarmed, or an event was meant for it.
+ * The thread waits in the set without sleeping: an event with EPOLLEXCLUSIVE that it takes is for
+ * no other set. It does so until it is disarmed, or an event was meant for it.
  */
 export function enterWaiter(slot: u32, set: u32): void {
   if (slot == 0 || slot >= MAX_WAITERS || !isSet(set)) return;

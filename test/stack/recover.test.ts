@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { regionBreaches } from "../../src/core/region-checks.ts";
+import { ET, EXCLUSIVE, epollOf, IN, INNER, OUT } from "./epoll-machine.ts";
 import { createMachine, LOCAL, type Machine, PEER } from "./machine.ts";
 import { udpDatagram } from "./packets.ts";
 
@@ -69,6 +70,7 @@ const actions: Record<string, (machine: Machine, socket: number) => void> = {
     machine.send(socket, Uint8Array.of(1, 2, 3), { host: LOCAL, port: 1236 });
   },
   "while it receives": (machine, socket) => machine.receive(socket),
+  "while it uses epoll sets": useEpoll,
   "while it reaps completions": (machine, socket) => {
     machine.calls.socketSetOption(socket, 19, 1);
     machine.send(socket, Uint8Array.of(1));
@@ -76,8 +78,28 @@ const actions: Record<string, (machine: Machine, socket: number) => void> = {
   },
 };
 
+/** Everything that is done with an epoll set, with what the others have in theirs. */
+function useEpoll(machine: Machine, socket: number): void {
+  const epoll = epollOf(machine);
+  const [set, outer] = [epoll.create(1), epoll.create(1)];
+  epoll.add(set, 5, socket, IN | OUT | EXCLUSIVE);
+  epoll.add(outer, 6, set, IN, INNER);
+  epoll.wait(outer);
+  machine.calls.poll(7n, 64);
+  epoll.wait(set, 1);
+  machine.calls.epollFork(1);
+  machine.calls.epollDelete(set, 5, socket, 0);
+  machine.calls.epollClose(set, 1);
+  machine.calls.epollClose(outer, 1);
+}
+
 function prepare(machine: Machine): { socket: number; other: number } {
   const socket = machine.bound(LOCAL, 1234);
+  const client = machine.calls.clientAdd(99);
+  const epoll = epollOf(machine);
+  const set = epoll.create(client);
+  epoll.add(set, 3, socket, IN | OUT | ET);
+  epoll.sleeperIn(set, client);
   machine.connect(socket, 1234, PEER, 4000);
   const other = machine.bound("0.0.0.0", 1235);
   machine.bound(LOCAL, 1236);

@@ -5,12 +5,14 @@ import { test } from "node:test";
 import {
   CLIENTS_OFFSET,
   COOKIES_OFFSET,
+  EPOLL_CHAINS_OFFSET,
   FrameState,
   STEERING_OFFSET,
   WAITERS_OFFSET,
   WaiterView,
 } from "../../build/gen/layout.ts";
 import { regionBreaches } from "../../src/core/region-checks.ts";
+import { EXCLUSIVE, epollOf, IN } from "./epoll-machine.ts";
 import { createMachine, LOCAL, type Machine, PEER } from "./machine.ts";
 import { udpDatagram } from "./packets.ts";
 
@@ -26,7 +28,11 @@ function busy() {
   machine.poll();
   const waiter = machine.calls.waiterAdd(client);
   machine.calls.waiterArm(waiter, 1n, 0);
-  return { machine, socket, other, waiter };
+  const epoll = epollOf(machine);
+  const set = epoll.create(client);
+  epoll.add(set, 3, socket, IN);
+  const item = epoll.add(set, 4, other, IN | EXCLUSIVE);
+  return { machine, socket, other, waiter, epoll, set, item };
 }
 
 type Busy = ReturnType<typeof busy>;
@@ -88,6 +94,30 @@ const damages: Record<string, [(region: Busy) => void, RegExp]> = {
   "a sleeper that is not counted": [
     ({ machine }) => machine.header.sleepers--,
     /programs: 1 sleep, 0 are counted/,
+  ],
+  "an item that its socket does not know": [
+    ({ machine, other }) => (machine.socket(other).items = 0),
+    /epoll sets: target 2 has the items 2, its ring/,
+  ],
+  "an item that its set does not know": [
+    ({ epoll, set, item }) => (epoll.set(set).items = epoll.item(item).setNext),
+    /epoll sets: set 1 has the items 1,2, and lists 1/,
+  ],
+  "an item that is ready and not listed": [
+    ({ epoll, set }) => (epoll.set(set).readyCount = 0),
+    /epoll sets: set 1 lists 1 as ready, and counts 0/,
+  ],
+  "an exclusive item that is not counted": [
+    ({ epoll, set }) => (epoll.set(set).exclusives = 0),
+    /epoll sets: set 1: 1 items are exclusive/,
+  ],
+  "an item of a set that has ended": [
+    ({ epoll, set }) => (epoll.set(set).references = 0),
+    /epoll sets: item 1 is of set 1: gone/,
+  ],
+  "an item that cannot be found": [
+    ({ machine }) => machine.view.setUint32(firstWord(machine, EPOLL_CHAINS_OFFSET), 0, true),
+    /epoll sets: item \d is not in the table/,
   ],
   "a leader that is gone": [
     ({ machine, waiter }) => {
