@@ -162,15 +162,21 @@ function walkSendQueue(index: u32): bool {
   return last == tcb.sendTail && frames == tcb.sendFrames && payload == tcb.sendQueuedBytes;
 }
 
+/** Payload in the queue of what is in order, which was walked. */
+function queuedBytes(socket: Socket): u32 {
+  let bytes: u32 = 0;
+  for (let link = socket.receiveHead; link != 0; link = TcpFrame.of(link).next) {
+    bytes += <u32>TcpFrame.of(link).payloadBytes;
+  }
+  return bytes;
+}
+
 /** The queue of what is in order was walked: adds up? And marks what came early. */
 function isReceivedSound(index: u32): bool {
   const header = RegionHeader.get();
   const socket = Socket.at(index);
   const tcb = Tcb.at(index);
-  let bytes: u32 = 0;
-  for (let link = socket.receiveHead; link != 0; link = TcpFrame.of(link).next) {
-    bytes += <u32>TcpFrame.of(link).payloadBytes;
-  }
+  const bytes = queuedBytes(socket);
   const fin: u32 = tcb.has(TcpFlag.PeerClosed) ? 1 : 0;
   const state = <u32>tcb.state;
   if (bytes != socket.readableBytes) return false;
@@ -224,6 +230,8 @@ function end(index: u32): void {
   const socket = Socket.at(index);
   const tcb = Tcb.at(index);
   forgetSendQueue(index);
+  // What a local peer handed over may not have been counted before it died.
+  socket.readableBytes = queuedBytes(socket);
   tcb.oooHead = 0;
   tcb.oooTail = 0;
   tcb.oooFrames = 0;
