@@ -226,7 +226,8 @@ bool process_bury(void);
 /* The same now and then, for programs that look at their sockets without ever waiting. */
 #define DAEMON_WATCH_NANOS 1000000u
 static inline void process_watch(uint64_t now) {
-  if (LIKELY(now - process.watchedNanos < DAEMON_WATCH_NANOS)) return;
+  /* A coarse clock's time may lie before that of the last look. */
+  if (LIKELY((int64_t)(now - process.watchedNanos) < (int64_t)DAEMON_WATCH_NANOS)) return;
   process.watchedNanos = now;
   process_check_daemon();
 }
