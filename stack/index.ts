@@ -15,7 +15,7 @@ import {
 } from "./epoll/calls";
 import { isSetReady } from "./epoll/readiness";
 import { claimFork, createSet, dropFork, nextFork, reserveFork } from "./epoll/references";
-import { unrefer } from "./epoll/references";
+import { shareSet, unrefer } from "./epoll/references";
 import { EpollSet, isSet } from "./epoll/set";
 import { storeRelease32 } from "./host";
 import { addAddress, removeAddress } from "./link/address";
@@ -585,6 +585,11 @@ export function tcpResetAll(now: u64): void {
 export function epollCreate(client: u32): i32 {
   const set = createSet(client);
   return set == 0 ? -ENFILE : <i32>set;
+}
+
+/** The client got a descriptor of a set that it did not refer to. */
+export function epollRefer(set: u32, client: u32): void {
+  shareSet(set, client);
 }
 
 /** The client has closed its last descriptor of the set. */

@@ -3,6 +3,7 @@
 
 #include <sched.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 
 #include "stream.h"
@@ -369,6 +370,33 @@ static void end_early(struct Epoll *epoll) {
 }
 
 bool epoll_is_poke(uint64_t data) { return tag_is(data) && tag_item(data) == 0; }
+
+void epoll_look(int fd) {
+  char line[256];
+  snprintf(line, sizeof line, "/proc/self/fdinfo/%d", fd);
+  FILE *file = fopen(line, "re");
+  uint64_t tag = 0;
+  while (file != NULL && !tag_is(tag) && fgets(line, sizeof line, file) != NULL) {
+    const char *data = strstr(line, "data:");
+    if (data != NULL) tag = strtoull(data + 5, NULL, 16);
+  }
+  if (file != NULL) fclose(file);
+  if (!tag_is(tag) || !process_join()) return;
+  epolls_acquire();
+  if (stack_lock()) {
+    uint32_t at = tag_item(tag);
+    const struct EpollItem *item = region_item(at < MAX_EPOLL_ITEMS ? at : 0);
+    bool same = (int)item->fd == tag_fd(tag) && (item->generation & 255) == tag_generation(tag);
+    uint32_t set = same ? item->set : 0;
+    struct Epoll *known = set != 0 ? find_set(set) : NULL;
+    if (known == NULL && set != 0) w2c_stack_epollRefer(stack, set, process.client);
+    stack_unlock();
+    struct Epoll *epoll = known != NULL ? known : epoll_record(fd);
+    if (known != NULL) epoll_reference(known), fd_set_epoll(fd, known);
+    else if (epoll != NULL) epoll->set = set;
+  }
+  epolls_release();
+}
 
 void epoll_joined(void) {
   uint32_t high = atomic_load(&epollsHigh);

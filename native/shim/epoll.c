@@ -32,6 +32,8 @@ int shim_epoll_ctl(int fd, int operation, int member, struct epoll_event *event)
       (operation != EPOLL_CTL_DEL && is_nowhere(event))) {
     return real.epoll_ctl(fd, operation, member, event);
   }
+  int instance = fd;
+  if (!fd_is_plain(fd)) fd_is(&instance, FD_EPOLL);
   struct Endpoint *endpoint = fd_socket(member);
   struct Epoll *inner = fd_epoll(member);
   bool itself = inner != NULL && inner == fd_epoll(fd);

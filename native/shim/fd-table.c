@@ -170,7 +170,9 @@ static void look(int fd) {
 
 bool fd_is(int *fd, enum FdState wanted) {
   int saved = errno;
-  if (fd_state[*fd] == FD_UNKNOWN && !fd_borrowed()) look(*fd);
+  bool unknown = fd_state[*fd] == FD_UNKNOWN && !fd_borrowed();
+  if (unknown && wanted == FD_EPOLL) epoll_look(*fd);
+  if (unknown && fd_state[*fd] == FD_UNKNOWN) look(*fd);
   errno = saved;
   enum FdState state = fd_state[*fd];
   /* While held, the caller is this library. */

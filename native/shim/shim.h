@@ -473,6 +473,8 @@ void epoll_released(const struct Endpoint *endpoint);
 void epoll_reference(struct Epoll *epoll);
 /* A descriptor of it is about to be closed, or (-1) was. */
 void epoll_drop(struct Epoll *epoll, int fd);
+/* A descriptor that came from elsewhere is waited in: is it an instance with members of ours? */
+void epoll_look(int fd);
 /* This process has a region now, or, after fork, has joined it on its own. */
 void epoll_joined(void);
 void epoll_before_fork(void);

@@ -61,6 +61,11 @@ function refer(set: u32, owner: u32): bool {
   return true;
 }
 
+/** The client got a descriptor of the set from another one. */
+export function shareSet(set: u32, client: u32): void {
+  if (isSet(set)) refer(set, client);
+}
+
 /** Index of a new set that this client refers to, or 0. */
 export function createSet(client: u32): u32 {
   const set = claimSet();

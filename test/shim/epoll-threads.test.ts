@@ -137,6 +137,28 @@ scenario("a child goes on with the set that its parent has closed", async (scene
   a.calls.note(`the child sees ${first.descriptors} and ${second.descriptors}`);
 });
 
+scenario("a set that is passed to another process is the same one there", async (scene) => {
+  const [a, p] = await conversation(scene);
+  const { calls, fd } = a;
+  const [left, right] = await calls.socketpair("SOCK_DGRAM");
+  // The number that what the child receives will have, and the set has here.
+  const number = right + 1;
+  const { replies } = await calls.fork((child) => [
+    child.untold.recvmsg(right, [20], { controlBytes: 64 }),
+    epollWait(child, number, PATIENCE_MILLIS),
+    epollControl(child, number, "MOD", [fd, "EPOLLOUT"]),
+  ]);
+  const set = await epollCreate(calls);
+  calls.note(`the set is ${set === number ? "as expected" : set}`);
+  await epollControl(calls, set, "ADD", [fd, "EPOLLIN|EPOLLET"]);
+  await p.calls.sendto(p.fd, "one edge", a.at);
+  await readable(a);
+  const rights = { level: "SOL_SOCKET", type: "SCM_RIGHTS", data: memory.int32(set) };
+  await calls.sendmsg(left, { data: ["take it"], controls: [rights] });
+  await Promise.all(replies);
+  await epollWait(calls, set, 0);
+});
+
 scenario("a set is closed under a thread that waits in it: the wait goes on", async (scene) => {
   const [a, p] = await conversation(scene);
   const { calls, fd } = a;
