@@ -4,6 +4,10 @@
  *
  *   storm peer ADDRESS                        echoes; prints "ports TCP UDP"
  *   storm mother ADDRESS PEER TCP UDP WORKERS KILLS SEED PAUSE_MICROS
+ *   storm stepper ADDRESS PEER TCP UDP KILLS SEED FIRST STRIDE LOCK CLIENTS
+ *
+ * The stepper's victims are killed while they hold the region's lock: the n-th one (from 0) after
+ * FIRST + n * STRIDE instructions of its own under it. LOCK and CLIENTS are offsets in the region.
  *
  * Both print what happened for the test to judge (storm.ts): "killed SLOT LIFE", "hurt SLOT LIFE
  * PARTNER PARTNER_LIFE ERRNO" for a connection that ended, "ended SLOT LIFE" for one that the peer
@@ -22,10 +26,13 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "step.h"
 
 enum {
   WORKERS_MAX = 64,
@@ -40,6 +47,9 @@ enum {
   TICK_MILLIS = 50,
   STALL_SECONDS = 10,
   BACKLOG = 128,
+  /* Of the stepper: its victim's slot, and how long that runs first. */
+  VICTIM = SURVIVORS,
+  FREE_MICROS = 30000,
 };
 
 /* The first bytes each way: who speaks. */
@@ -358,7 +368,7 @@ static void run_worker(const struct Places *places) {
   }
 }
 
-static void start_worker(const struct Places *places, int slot) {
+static void start_worker(const struct Places *places, int slot, bool isTraced) {
   struct Worker *worker = &workers[slot];
   worker->life++;
   worker->port = 0;
@@ -370,6 +380,7 @@ static void start_worker(const struct Places *places, int slot) {
     return;
   }
   prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (isTraced && (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0 || raise(SIGSTOP) != 0)) _exit(2);
   randomState = seed;
   self = (struct Hello){.slot = slot, .life = worker->life};
   run_worker(places);
@@ -386,41 +397,85 @@ static void end_worker(int slot) {
   }
 }
 
-static int run_mother(char **arguments) {
-  struct Places places = {.own = arguments[0],
-                          .peer = arguments[1],
-                          .tcp = (uint16_t)atoi(arguments[2]),
-                          .udp = (uint16_t)atoi(arguments[3]),
-                          .count = (unsigned)atoi(arguments[4])};
-  unsigned kills = (unsigned)atoi(arguments[5]);
-  randomState = strtoull(arguments[6], NULL, 0);
-  uint64_t pause = strtoull(arguments[7], NULL, 0);
+static void rest_micros(uint64_t micros) {
+  struct timespec rest = {(time_t)(micros / 1000000), (long)(micros % 1000000 * 1000)};
+  nanosleep(&rest, NULL);
+}
+
+static void make_workers(unsigned count) {
   workers = mmap(NULL, WORKERS_MAX * sizeof *workers, PROT_READ | PROT_WRITE,
                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  if (workers == MAP_FAILED || places.count > WORKERS_MAX || places.count <= SURVIVORS) return 2;
-  /* A mother that has joined the stack has other children than one that has not. */
-  if (randomState % 2 == 1) open_bound(places.own, SOCK_DGRAM);
-  for (unsigned slot = 0; slot < places.count; slot++) start_worker(&places, (int)slot);
-  for (unsigned n = 0; n < kills; n++) {
-    uint64_t nanos = 1000 * (next_random() % (2 * pause + 1));
-    struct timespec rest = {0, (long)(nanos % 1000000000u)};
-    nanosleep(&rest, NULL);
-    int slot = SURVIVORS + (int)(next_random() % (places.count - SURVIVORS));
-    end_worker(slot);
-    start_worker(&places, slot);
-  }
+  if (workers == MAP_FAILED || count > WORKERS_MAX || count <= SURVIVORS) die("workers");
+}
+
+static int finish(unsigned count) {
   uint64_t bytes = 0;
-  for (unsigned slot = 0; slot < places.count; slot++) end_worker((int)slot);
-  for (unsigned slot = 0; slot < places.count; slot++) bytes += workers[slot].bytes;
+  for (unsigned slot = 0; slot < count; slot++) end_worker((int)slot);
+  for (unsigned slot = 0; slot < count; slot++) bytes += workers[slot].bytes;
   tell("done, %d MiB\n", (int)(bytes >> 20));
   /* Until the test has looked at what is left. */
   for (char byte; read(STDIN_FILENO, &byte, 1) > 0;) continue;
   return 0;
 }
 
+static struct Places places_of(char **arguments) {
+  return (struct Places){.own = arguments[0],
+                         .peer = arguments[1],
+                         .tcp = (uint16_t)atoi(arguments[2]),
+                         .udp = (uint16_t)atoi(arguments[3])};
+}
+
+static int run_stepper(char **arguments) {
+  struct Places places = places_of(arguments);
+  unsigned kills = (unsigned)atoi(arguments[4]);
+  unsigned first = (unsigned)atoi(arguments[6]);
+  unsigned stride = (unsigned)atoi(arguments[7]);
+  uint64_t lockOffset = strtoull(arguments[8], NULL, 0);
+  uint64_t clients = strtoull(arguments[9], NULL, 0);
+  int status;
+  places.count = VICTIM + 1;
+  randomState = strtoull(arguments[5], NULL, 0);
+  make_workers(places.count);
+  for (int slot = 0; slot < SURVIVORS; slot++) start_worker(&places, slot, false);
+  for (unsigned n = 0; n < kills; n++) {
+    start_worker(&places, VICTIM, true);
+    pid_t pid = workers[VICTIM].pid;
+    if (waitpid(pid, &status, 0) != pid || !WIFSTOPPED(status)) die("the victim");
+    ptrace(PTRACE_CONT, pid, NULL, NULL);
+    rest_micros(next_random() % FREE_MICROS);
+    kill(pid, SIGSTOP);
+    if (waitpid(pid, &status, 0) != pid || !WIFSTOPPED(status)) die("the victim");
+    unsigned wanted = first + n * stride;
+    unsigned held = step(pid, wanted, lockOffset, clients);
+    tell("stepped %u of %u\n", held, wanted);
+    if (n + 1 < kills) end_worker(VICTIM);
+  }
+  return finish(places.count);
+}
+
+static int run_mother(char **arguments) {
+  struct Places places = places_of(arguments);
+  places.count = (unsigned)atoi(arguments[4]);
+  unsigned kills = (unsigned)atoi(arguments[5]);
+  randomState = strtoull(arguments[6], NULL, 0);
+  uint64_t pause = strtoull(arguments[7], NULL, 0);
+  make_workers(places.count);
+  /* A mother that has joined the stack has other children than one that has not. */
+  if (randomState % 2 == 1) open_bound(places.own, SOCK_DGRAM);
+  for (unsigned slot = 0; slot < places.count; slot++) start_worker(&places, (int)slot, false);
+  for (unsigned n = 0; n < kills; n++) {
+    rest_micros(next_random() % (2 * pause + 1));
+    int slot = SURVIVORS + (int)(next_random() % (places.count - SURVIVORS));
+    end_worker(slot);
+    start_worker(&places, slot, false);
+  }
+  return finish(places.count);
+}
+
 int main(int count, char **arguments) {
   signal(SIGPIPE, SIG_IGN);
   if (count == 3 && strcmp(arguments[1], "peer") == 0) return run_peer(arguments[2]);
   if (count == 10 && strcmp(arguments[1], "mother") == 0) return run_mother(arguments + 2);
+  if (count == 12 && strcmp(arguments[1], "stepper") == 0) return run_stepper(arguments + 2);
   return 2;
 }

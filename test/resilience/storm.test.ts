@@ -5,10 +5,12 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Network } from "../../src/lab/network.ts";
 import { skipWithoutRoot } from "../support/privilege.ts";
-import { storm } from "../support/storm.ts";
+import { stepThrough, storm } from "../support/storm.ts";
 
 const KILLS = 80;
 const LIMIT_MILLIS = 60_000;
+/** Kills at an instruction under the lock: a sample of what `npm run storm -- --steps` does. */
+const STEP_KILLS = 40;
 
 for (const [wait, seed, daemonEvery] of [
   ["adaptive", 1, 0],
@@ -25,3 +27,12 @@ for (const [wait, seed, daemonEvery] of [
     assert.equal(result.daemons > 0, daemonEvery > 0);
   });
 }
+
+test("killed at the n-th instruction under the lock", { skip: skipWithoutRoot }, async () => {
+  await using network = await Network.create();
+  const options = { kills: STEP_KILLS, seed: 1, first: 1, stride: 61, limitMillis: LIMIT_MILLIS };
+  const { kills, recoveries } = await stepThrough(network, options);
+  // A victim that has nothing more to do under the lock ends elsewhere.
+  assert.ok(kills >= STEP_KILLS / 2, `${kills} victims got that far`);
+  assert.ok(recoveries >= kills / 2, `${recoveries} repairs`);
+});

@@ -1,6 +1,7 @@
 // The storm of test/resilience/storm.c on a host, and what has to be true of its reports.
 
 import assert from "node:assert/strict";
+import { CLIENTS_OFFSET, LOCK_OFFSET } from "../../build/gen/layout.ts";
 import type { Host, Network } from "../../src/lab/network.ts";
 import { until } from "../../src/lab/program.ts";
 import { compileProgram } from "./compile.ts";
@@ -22,6 +23,7 @@ export interface StormOptions {
 
 /** Kills between two looks at the region. */
 const KILLS_PER_LOOK = 100;
+const KILLS_PER_STEP_LOOK = 10;
 const PEER = "-1";
 
 export interface StormResult {
@@ -75,15 +77,21 @@ async function assertNothingLeft(host: Host): Promise<void> {
   await assertSound(host);
 }
 
-export async function storm(network: Network, options: StormOptions): Promise<StormResult> {
+/** A storm.c of this kind on the left host, and its peer on the right one. */
+async function start(network: Network, limitMillis: number) {
   const [left, right] = [network.host("left"), network.host("right")];
-  const { limitMillis, workers, kills, seed, pauseMicros, daemonEvery } = options;
   const file = await compileProgram("test/resilience/storm.c", ["-D_GNU_SOURCE"]);
-  await using peer = right.start([file, "peer", right.address], { limitMillis });
+  const peer = right.start([file, "peer", right.address], { limitMillis });
   await peer.waitForOutput(/ports \d+ \d+\n/);
   const [, tcp = "", udp = ""] = /ports (\d+) (\d+)/.exec(peer.stdout) ?? [];
   await warmUp(left, right);
-  const places = [left.address, right.address, tcp, udp];
+  return { left, right, file, peer, places: [left.address, right.address, tcp, udp] };
+}
+
+export async function storm(network: Network, options: StormOptions): Promise<StormResult> {
+  const { limitMillis, workers, kills, seed, pauseMicros, daemonEvery } = options;
+  const { left, right, file, places, ...started } = await start(network, limitMillis);
+  await using peer = started.peer;
   const numbers = [workers, kills, seed, pauseMicros].map(String);
   const command = [file, "mother", ...places, ...numbers];
   await using mother = startAccelerated(left, command, {
@@ -127,4 +135,42 @@ export async function storm(network: Network, options: StormOptions): Promise<St
     looks,
     recoveries: counters?.recoveries ?? 0,
   };
+}
+
+export interface StepOptions {
+  readonly kills: number;
+  readonly seed: number;
+  /** Instructions under the lock after which the first victim is killed, and more for each next. */
+  readonly first: number;
+  readonly stride: number;
+  readonly limitMillis: number;
+}
+
+/** Kills that many victims at given instructions under the lock; how many, and recoveries. */
+export async function stepThrough(network: Network, options: StepOptions) {
+  const { kills, seed, first, stride, limitMillis } = options;
+  const { left, file, places, ...started } = await start(network, limitMillis);
+  await using peer = started.peer;
+  const numbers = [kills, seed, first, stride, LOCK_OFFSET, CLIENTS_OFFSET].map(String);
+  const command = [file, "stepper", ...places, ...numbers];
+  await using mother = startAccelerated(left, command, { options: ["--wait=sleep"], limitMillis });
+  let looked = 0;
+  const isOver = async () => {
+    assert.equal(mother.exit, null, mother.stderr);
+    const count = lines(mother.stdout, "stepped").length;
+    if (count - looked >= KILLS_PER_STEP_LOOK) {
+      looked = count;
+      await assertSound(left);
+      judge(mother.stdout, peer.stdout);
+    }
+    return mother.stdout.includes("done");
+  };
+  await until("the last step", isOver, limitMillis);
+  await assertNothingLeft(left);
+  judge(mother.stdout, peer.stdout);
+  const { recoveries = 0 } = (await status(left))?.counters ?? {};
+  mother.endInput();
+  await mother.waitForSuccess();
+  const reached = lines(mother.stdout, "stepped").filter(([, held, , wanted]) => held === wanted);
+  return { kills: reached.length, recoveries };
 }
