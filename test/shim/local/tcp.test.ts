@@ -175,7 +175,6 @@ scenario("a full buffer stops the writer until the reader makes room", async (sc
     sent += piece.result;
   }
   await poll(a.calls, [[a.fd, "POLLOUT"]], MOMENT_MILLIS);
-  await a.calls.expecting("EAGAIN").send(a.fd, "no room", "MSG_DONTWAIT");
   let received = 0;
   while (received < sent) {
     received += Math.max((await b.calls.untold.recv(b.fd, 65536)).result, 0);
