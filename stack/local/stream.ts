@@ -74,7 +74,23 @@ export function followLimit(index: u32, tcb: Tcb): void {
 export function syncReceived(index: u32, tcb: Tcb): void {
   // Behind a FIN nothing comes, and the FIN itself is a segment.
   if (tcb.has(TcpFlag.PeerClosed)) return;
-  const next = tcb.copiedSeq + Socket.at(index).readableBytes;
+  syncTo(tcb, tcb.copiedSeq + Socket.at(index).readableBytes);
+}
+
+/**
+ * The same after a death, by the queue's last frame: whoever was just reading may not have counted
+ * what it took. With an empty queue there is nothing that was not noted before it was read.
+ */
+export function syncByQueue(index: u32, tcb: Tcb): void {
+  const tail = Socket.at(index).receiveTail;
+  if (tcb.has(TcpFlag.PeerClosed) || tail == 0) return;
+  if (tail > RegionHeader.get().frameCount) return;
+  const frame = TcpFrame.of(tail);
+  if (frame.state != <u8>FrameState.Queued || frame.socket != index) return;
+  syncTo(tcb, frame.seq + <u32>frame.payloadBytes);
+}
+
+function syncTo(tcb: Tcb, next: u32): void {
   const bytes = next - tcb.rcvNxt;
   if (bytes == 0) return;
   tcb.rcvNxt = next;

@@ -3,7 +3,7 @@
 // over: its program gets ECONNRESET, its peer a reset when it next sends.
 
 import { FrameMark, FrameMeta, FrameState } from "../region/frames";
-import { syncReceived } from "../local/stream";
+import { syncByQueue } from "../local/stream";
 import { RegionHeader } from "../region/header";
 import { Socket, SocketState } from "../socket/socket";
 import { PROTOCOL_TCP } from "../wire/tcp";
@@ -44,7 +44,7 @@ export function forgetTcp(): void {
     const tcb = Tcb.at(index);
     tcb.wheelSlot = 0;
     tcb.port = 0;
-    if (tcb.localPeer != 0) syncReceived(index, tcb);
+    if (tcb.localPeer != 0) syncByQueue(index, tcb);
     if (index != header.changing) tcb.localPeer = 0;
     tcb.port = 0;
     tcb.wheelAt = NEVER;
