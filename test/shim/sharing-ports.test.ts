@@ -21,11 +21,18 @@ const OPTIONS: readonly (readonly [string, string])[] = [
   ["SO_REUSEPORT", "SO_REUSEADDR"],
 ];
 
+/**
+ * Opens a socket there, and tells how that went. The port is not told: the kernel may give out the
+ * same one twice, or not.
+ */
 async function open(calls: Calls, kind: Kind, option: string, address: string, port: number) {
-  const fd = await calls.socket(kind);
-  if (option !== "") await calls.setsockopt(fd, "SOL_SOCKET", option, 1);
-  const { result } = await calls.either.bind(fd, { address, port });
-  if (kind === "SOCK_STREAM" && result === 0) await listen(calls.either, fd);
+  const quiet = calls.untold;
+  const fd = await quiet.socket(kind);
+  if (option !== "") await quiet.setsockopt(fd, "SOL_SOCKET", option, 1);
+  const steps = [await quiet.bind(fd, { address, port })];
+  if (kind === "SOCK_STREAM" && steps[0]?.result === 0) steps.push(await listen(quiet, fd));
+  const results = steps.map(({ result, error }) => (result === 0 ? "done" : error));
+  calls.note(`${kind} ${option} at ${address}: ${results.join(", ")}`);
   return fd;
 }
 
@@ -41,13 +48,13 @@ async function conflicts(scene: Scene, kind: Kind, first: Calls, second: Calls):
   for (const [firstAddress, secondAddress] of places) {
     for (const [firstOption, secondOption] of OPTIONS) {
       const a = await open(first, kind, firstOption, firstAddress, 0);
-      const { port } = await first.getsockname(a);
+      const { port } = await first.untold.getsockname(a);
       const b = await open(second, kind, secondOption, secondAddress, port);
-      await second.close(b);
-      await first.close(a);
+      await second.untold.close(b);
+      await first.untold.close(a);
       // The port is free again for whoever wants it alone.
       const c = await open(second, kind, "", secondAddress, port);
-      await second.close(c);
+      await second.untold.close(c);
     }
   }
 }
