@@ -15,6 +15,7 @@ import { measureLatency } from "./latency.ts";
 import { measureLocal } from "./local.ts";
 import { measureMemory } from "./memory.ts";
 import { isKept, render, type Section } from "./report.ts";
+import { measureWaiting } from "./waiting.ts";
 
 const ROUNDS = 9;
 const SECONDS = 1;
@@ -23,6 +24,7 @@ const MEASUREMENTS: Record<string, () => Promise<Section>> = {
   latency: () => measureLatency({ protocol: "UDP", rounds: ROUNDS, seconds: SECONDS }),
   instructions: measureInstructions,
   memory: measureMemory,
+  waiting: measureWaiting,
   forks: measureForks,
   epoll: measureEpoll,
   "tcp-latency": () => measureLatency({ protocol: "TCP", rounds: ROUNDS, seconds: SECONDS }),
