@@ -9,6 +9,7 @@
 
 #include <fcntl.h>
 #include <linux/close_range.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -61,6 +62,7 @@ struct Endpoint *endpoint_new(void) {
     memset(endpoint, 0, sizeof *endpoint);
     endpoint->used = true;
     endpoint->generation = generation;
+    endpoint->held = -1;
     endpoint->disabled = process.disabled;
     atomic_store(&endpointsNext, slot + 1);
     uint32_t high = atomic_load(&endpointsHigh);
@@ -77,12 +79,62 @@ struct Endpoint *endpoint_next(const struct Endpoint *before) {
   return slot < high ? &endpoints[slot] : NULL;
 }
 
-static void endpoint_drop(struct Endpoint *endpoint) {
-  if (atomic_fetch_sub(&endpoint->references, 1) != 1) return;
+static void endpoint_end(struct Endpoint *endpoint) {
   endpoint->generation++;
   socket_last_close(endpoint);
   atomic_store(&endpoint->used, false);
   atomic_store(&endpointsNext, (uint32_t)(endpoint - endpoints));
+}
+
+/* Between the last close and the calls that are blocked then. */
+static atomic_flag ending = ATOMIC_FLAG_INIT;
+
+static void ending_acquire(void) {
+  hold();
+  while (atomic_flag_test_and_set_explicit(&ending, memory_order_acquire)) sched_yield();
+}
+
+static void ending_release(void) {
+  atomic_flag_clear_explicit(&ending, memory_order_release);
+  unhold();
+}
+
+/* Before the last descriptor, `fd`, goes: blocked calls get one of their own. */
+static void keep_for_waiters(struct Endpoint *endpoint, int fd) {
+  if (LIKELY(endpoint->waiters == 0) || endpoint->references != 1) return;
+  ending_acquire();
+  if (endpoint->waiters != 0 && endpoint->held < 0) {
+    endpoint->held = real.fcntl(fd, F_DUPFD_CLOEXEC, NULL);
+    if (endpoint->held >= 0) fd_make_private(&endpoint->held);
+  }
+  ending_release();
+}
+
+static void endpoint_drop(struct Endpoint *endpoint) {
+  if (atomic_fetch_sub(&endpoint->references, 1) != 1) return;
+  if (LIKELY(endpoint->held < 0)) endpoint_end(endpoint);
+  else endpoint_hold(endpoint), endpoint_release(endpoint);
+}
+
+void endpoints_after_fork(void) {
+  atomic_flag_clear(&ending);
+  for (struct Endpoint *one = endpoint_next(NULL); one != NULL; one = endpoint_next(one)) {
+    one->waiters = 0;
+  }
+}
+
+void endpoint_release(struct Endpoint *endpoint) {
+  /* A handler may have forked meanwhile. */
+  if (UNLIKELY(endpoint->waiters == 0)) return;
+  if (atomic_fetch_sub(&endpoint->waiters, 1) != 1 || LIKELY(endpoint->held < 0)) return;
+  ending_acquire();
+  bool ends = endpoint->waiters == 0 && endpoint->references == 0 && endpoint->held >= 0;
+  int held = endpoint->held;
+  if (ends) endpoint->held = -1;
+  ending_release();
+  if (!ends) return;
+  endpoint_end(endpoint);
+  fd_close_private(&held);
 }
 
 /* Before the kernel closes the descriptor, so that nothing is steered to a closed socket. */
@@ -91,6 +143,7 @@ static void forget_open(int fd, bool open) {
   void *object = fd_object[fd];
   fd_state[fd] = FD_PLAIN;
   fd_object[fd] = NULL;
+  if (was == FD_SOCKET && open) keep_for_waiters(object, fd);
   if (was == FD_SOCKET) endpoint_drop(object);
   if (was == FD_EPOLL) epoll_drop(object, open ? fd : -1);
 }
@@ -285,6 +338,8 @@ int shim_dup(int fd) { return duplicated(fd, real.dup(fd)); }
 
 /* Makes way for a descriptor that the program wants to have this number. */
 static void vacate(int target) {
+  struct Endpoint *endpoint = (unsigned)target < FD_MAX ? fd_socket(target) : NULL;
+  if (endpoint != NULL && !fd_borrowed()) keep_for_waiters(endpoint, target);
   if ((unsigned)target < FD_MAX && fd_state[target] == FD_PRIVATE && !fd_borrowed()) {
     fd_make_private(fd_object[target]);
   }

@@ -26,6 +26,7 @@ void process_in_child(void) {
   process.pid = getpid();
   self.armed = false;
   self.waiter = 0;
+  endpoints_after_fork();
   process_join_after_fork();
   epoll_after_fork();
 }

@@ -26,6 +26,8 @@ struct Receiving {
   struct msghdr *message;
   int flags;
   ssize_t result;
+  /* Of a call that waits. */
+  struct pollfd *fds;
 };
 
 /* Bytes copied, or -EFAULT. */
@@ -207,6 +209,8 @@ static ssize_t receive_by_kernel(const struct Receiving *receiving) {
 /* For a call that blocks: leaves the wait when the socket becomes the kernel's. */
 static int try_receive_blocked(void *context, uint64_t now, bool askKernel) {
   struct Receiving *receiving = context;
+  int fd = endpoint_fd(receiving->endpoint, receiving->fd);
+  if (UNLIKELY(fd != receiving->fd)) receiving->fd = receiving->fds[0].fd = fd;
   if (try_receive(context, now, askKernel)) return 1;
   if (LIKELY(!receiving->endpoint->released && process_usable())) return 0;
   receiving->result = -VIA_KERNEL;
@@ -244,9 +248,14 @@ static ssize_t receive_message(int fd, struct msghdr *message, int flags) {
                             .fds = fds,
                             .count = 1,
                             .restarts = timeout == 0};
-  int done = wait_until(&waiting);
-  if (done <= 0) return done == 0 ? -EAGAIN : done;
-  return receiving.result == -VIA_KERNEL ? receive_by_kernel(&receiving) : receiving.result;
+  receiving.fds = fds;
+  endpoint_hold(endpoint);
+  ssize_t done = wait_until(&waiting);
+  if (done == 0) done = -EAGAIN;
+  if (done > 0) done = receiving.result;
+  if (done == -VIA_KERNEL) done = receive_by_kernel(&receiving);
+  endpoint_release(endpoint);
+  return done;
 }
 
 ssize_t shim_recvfrom(int fd, void *data, size_t bytes, int flags, struct sockaddr *from,

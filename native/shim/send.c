@@ -136,7 +136,9 @@ static ssize_t wait_for_room(struct Sending *sending) {
                             .interest = socket_interest(endpoint),
                             .fds = fds,
                             .restarts = timeout == 0};
+  endpoint_hold(endpoint);
   int done = wait_until(&waiting);
+  endpoint_release(endpoint);
   if (done == 0) return -EAGAIN;
   return done < 0 ? done : sending->result;
 }

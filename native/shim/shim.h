@@ -76,6 +76,10 @@ struct Endpoint {
   _Atomic bool used;
   /* Descriptors of this process that refer to it. */
   _Atomic uint32_t references;
+  /* Threads that are blocked in a call for it: it lives on for them when the last descriptor goes. */
+  _Atomic uint32_t waiters;
+  /* Our own descriptor of it while nobody but they has it; else -1. */
+  int held;
   /* Changes with every use of the slot. */
   uint32_t generation;
   /* In the region; 0 while it is not accelerated. */
@@ -158,6 +162,19 @@ void fd_set_endpoint(int fd, struct Endpoint *endpoint);
 void fd_set_epoll(int fd, struct Epoll *epoll);
 /* A new endpoint without descriptors; NULL when all are used. */
 struct Endpoint *endpoint_new(void);
+/*
+ * Around a call that blocks: as the kernel's calls do, it keeps the socket though another thread
+ * closes the descriptor. The number to use meanwhile is endpoint_fd()'s.
+ */
+static inline void endpoint_hold(struct Endpoint *endpoint) {
+  atomic_fetch_add(&endpoint->waiters, 1);
+}
+void endpoint_release(struct Endpoint *endpoint);
+/* The threads of the parent that were blocked are not there. */
+void endpoints_after_fork(void);
+static inline int endpoint_fd(const struct Endpoint *endpoint, int fd) {
+  return LIKELY(endpoint->held < 0) ? fd : endpoint->held;
+}
 /* True in a vfork child, which must not touch its parent's tables. */
 bool fd_borrowed(void);
 /* Marks every socket as held by other processes too. */

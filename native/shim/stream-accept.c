@@ -92,6 +92,8 @@ struct Accepting {
   socklen_t peerBytes;
   /* A descriptor, or -errno. */
   int result;
+  /* Of a call that waits. */
+  struct pollfd *fds;
 };
 
 static bool take_from_stack(struct Accepting *accepting) {
@@ -185,6 +187,14 @@ static int adopt(const struct Accepting *accepting) {
   return fd;
 }
 
+/* As try_accept, by the number that the listener has now. */
+static int try_accept_blocked(void *context, uint64_t now, bool askKernel) {
+  struct Accepting *accepting = context;
+  int fd = endpoint_fd(accepting->endpoint, accepting->fd);
+  if (UNLIKELY(fd != accepting->fd)) accepting->fd = accepting->fds[0].fd = fd;
+  return try_accept(context, now, askKernel);
+}
+
 static int accept_one(struct Accepting *accepting) {
   struct Endpoint *endpoint = accepting->endpoint;
   int done = try_accept(accepting, now_nanos(), false);
@@ -192,7 +202,8 @@ static int accept_one(struct Accepting *accepting) {
   if (done == 0) {
     uint64_t timeout = region_socket(endpoint->index)->receiveTimeoutNanos;
     struct pollfd fds[1 + WAIT_EXTRA_FDS] = {{.fd = accepting->fd, .events = POLLIN}};
-    struct Waiting waiting = {.ready = try_accept,
+    accepting->fds = fds;
+    struct Waiting waiting = {.ready = try_accept_blocked,
                               .context = accepting,
                               .deadline = timeout != 0 ? deadline_after(timeout) : FOREVER,
                               .interest = socket_interest(endpoint),
@@ -226,12 +237,14 @@ int shim_accept4(int fd, struct sockaddr *address, socklen_t *bytes, int flags) 
                                 .flags = flags,
                                 .twin = -1,
                                 .result = -VIA_KERNEL};
+  endpoint_hold(endpoint);
   if (kind == STREAM_LISTENER) accepting.result = accept_one(&accepting);
   if (accepting.twin >= 0 && accepting.result == accepting.twin) {
     accepting.result = adopt(&accepting);
   } else if (accepting.twin >= 0) {
     real.close(accepting.twin);
   }
+  endpoint_release(endpoint);
   if (accepting.result == -VIA_KERNEL) {
     if (process.orphaned && endpoint->index != 0) {
       stream_limit_twin(fd, false, region_socket(endpoint->index)->receiveTimeoutNanos);

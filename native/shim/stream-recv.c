@@ -182,8 +182,11 @@ static ssize_t receive_all(int fd, struct StreamReceive *receiving) {
                             .fds = fds,
                             .restarts = timeout == 0,
                             .progress = &receiving->done};
+  endpoint_hold(endpoint);
   done = wait_until(&waiting);
-  return conclude(receiving, done == 0 ? -EAGAIN : done);
+  ssize_t result = conclude(receiving, done == 0 ? -EAGAIN : done);
+  endpoint_release(endpoint);
+  return result;
 }
 
 /* MSG_OOB: the urgent byte, as Linux's tcp_recv_urg. */

@@ -210,7 +210,9 @@ static int wait_for_room(struct StreamSend *sending) {
                             .fds = fds,
                             .restarts = timeout == 0,
                             .progress = &sending->done};
+  endpoint_hold(endpoint);
   int done = wait_until(&waiting);
+  endpoint_release(endpoint);
   return done == 0 ? -EAGAIN : done;
 }
 
