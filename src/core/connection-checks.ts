@@ -142,6 +142,7 @@ function checkSentFrame(frame: TcpFrameView, index: number, isSent: boolean, fai
   if (length !== frame.payloadBytes + fin) fail("a frame's length is not that of its payload");
   const history = FrameMark.Sacked | FrameMark.Lost | FrameMark.Retransmitted;
   if (!isSent && (marks & history) !== 0) fail("a frame that was never sent has marks");
+  if (isSent && frame.nanos === 0n) fail("nobody knows when a frame was sent");
   if ((marks & FrameMark.Sacked) !== 0 && (marks & FrameMark.Lost) !== 0) {
     fail("a frame is both received and lost");
   }

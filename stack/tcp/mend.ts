@@ -100,7 +100,7 @@ function earlyAt(index: u32, tcb: Tcb, seq: u32): u32 {
     const link = tcb.oooHead;
     const frame = TcpFrame.of(link);
     if (frame.state != <u8>FrameState.Queued || frame.socket != index) return 0;
-    if (seqAfter(frame.seq, seq)) return 0;
+    if (seqAfter(frame.seq, seq) || isEndAt(frame, seq)) return 0;
     tcb.oooHead = frame.next;
     const known = seq - frame.seq;
     // All of it is there already, or it is the very frame that was just moved.
@@ -113,6 +113,21 @@ function earlyAt(index: u32, tcb: Tcb, seq: u32): u32 {
     return link;
   }
   return 0;
+}
+
+/** True if the FIN at `seq` is all that the frame brings. */
+function isEndAt(frame: TcpFrame, seq: u32): bool {
+  const end = frame.seq + <u32>frame.payloadBytes;
+  return end == seq && frame.endSeq == seq + 1 && !isFound(frame);
+}
+
+/** True if the FIN came early, and what was missing before it is here now. */
+function isEarlyEnd(index: u32, tcb: Tcb, end: u32): bool {
+  const link = tcb.oooHead;
+  if (link == 0 || link > RegionHeader.get().frameCount) return false;
+  const frame = TcpFrame.of(link);
+  if (frame.state != <u8>FrameState.Queued || frame.socket != index) return false;
+  return isEndAt(frame, end);
 }
 
 /** What is in sequence: one stretch from what the program reads next. */
@@ -137,7 +152,7 @@ function mendReceived(index: u32, tcb: Tcb, partner: u32): void {
   socket.receiveCount = count;
   socket.receiveBytes = charged;
   socket.readableBytes = expected - tcb.copiedSeq;
-  followEnd(tcb, expected, last);
+  followEnd(index, tcb, expected, last);
 }
 
 function adopt(link: u32, index: u32): void {
@@ -148,10 +163,10 @@ function adopt(link: u32, index: u32): void {
 }
 
 /** The peer's FIN has arrived with all that follows from it, or it will come again. */
-function followEnd(tcb: Tcb, end: u32, last: u32): void {
+function followEnd(index: u32, tcb: Tcb, end: u32, last: u32): void {
   const isNoted = tcb.has(TcpFlag.PeerClosed) && tcb.rcvNxt == end + 1;
   const isHere = last != 0 && TcpFrame.of(last).endSeq == end + 1;
-  if (isNoted || isHere) enterClosed(tcb);
+  if (isNoted || isHere || isEarlyEnd(index, tcb, end)) enterClosed(tcb);
   const isBehind = tcb.state >= <u8>TcpState.CloseWait;
   if (isBehind) tcb.flags |= TcpFlag.PeerClosed;
   else tcb.flags &= ~TcpFlag.PeerClosed;
@@ -319,6 +334,10 @@ function recount(index: u32, tcb: Tcb): bool {
 
 function countSent(tcb: Tcb, frame: TcpFrame): void {
   tcb.packetsOut += 1;
+  // It, or another copy of it, may have been sent without a note of when: its acknowledgment is no
+  // sample of the round trip (RFC 6298 3).
+  frame.marks |= FrameMark.EverRetransmitted;
+  if (frame.nanos == 0) frame.nanos = RegionHeader.get().clockNanos;
   if (frame.is(FrameMark.Sacked)) {
     frame.marks &= ~FrameMark.Lost;
     tcb.sackedOut += 1;

@@ -336,29 +336,31 @@ function takeFromOutOfOrder(index: u32, socket: Socket, tcb: Tcb): bool {
     const link = tcb.oooHead;
     const frame = TcpFrame.of(link);
     if (seqAfter(frame.seq, tcb.rcvNxt)) break;
-    tcb.oooHead = frame.next;
-    if (frame.next == 0) tcb.oooTail = 0;
-    tcb.oooFrames -= 1;
-    const charged = <u32>frame.payloadBytes + DATAGRAM_OVERHEAD_BYTES;
-    socket.receiveBytes -= min<u32>(charged, socket.receiveBytes);
     const hasFin = frame.is(FrameMark.Fin);
     const skip = tcb.rcvNxt - frame.seq;
     const bytes = <u32>frame.payloadBytes;
     const isOld = seqBeforeEq(frame.endSeq, tcb.rcvNxt) || isClosed;
-    if (isOld || (bytes <= skip && !hasFin)) {
+    const isBare = bytes <= skip;
+    // Before its frame is let go: whoever is killed in between leaves the FIN in one of the two.
+    if (hasFin && isBare && !isOld) {
+      takeFin(tcb);
+      isClosed = true;
+    }
+    tcb.oooHead = frame.next;
+    if (frame.next == 0) tcb.oooTail = 0;
+    tcb.oooFrames -= 1;
+    const charged = bytes + DATAGRAM_OVERHEAD_BYTES;
+    socket.receiveBytes -= min<u32>(charged, socket.receiveBytes);
+    if (isOld || isBare) {
       dropFrame(link);
       continue;
     }
     frame.marks = 0;
-    if (bytes > skip) {
-      frame.seq += skip;
-      frame.payloadOffset += skip;
-      frame.payloadBytes -= <u16>skip;
-      appendFrame(index, socket, tcb, link);
-    } else {
-      dropFrame(link);
-    }
-    if (hasFin && !isClosed) {
+    frame.seq += skip;
+    frame.payloadOffset += skip;
+    frame.payloadBytes -= <u16>skip;
+    appendFrame(index, socket, tcb, link);
+    if (hasFin) {
       takeFin(tcb);
       isClosed = true;
     }

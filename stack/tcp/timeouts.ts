@@ -318,9 +318,10 @@ function keepalive(index: u32, tcb: Tcb, now: u64): void {
   const state = <u32>tcb.state;
   if (state == TcpState.SynSent || state == TcpState.SynReceived) return;
   const since = max<u64>(tcb.lastReceivedNanos, tcb.lastAckReceivedNanos);
-  // Data that is out has a timer of its own.
-  if (tcb.packetsOut != 0 || tcb.sendNext != 0 || now - since < idle) {
-    setLinger(index, tcb, max<u64>(since + idle, now + MILLI_NANOS));
+  // Data that is out, or waits for the window, has a timer of its own.
+  const isBusy = tcb.packetsOut != 0 || tcb.sendNext != 0;
+  if (isBusy || now - since < idle) {
+    setLinger(index, tcb, (isBusy ? now : since) + idle);
     return;
   }
   const isLate = tcb.userTimeoutMillis != 0 && isUserTimeout(tcb, since, now) && tcb.probesOut > 0;

@@ -122,6 +122,19 @@ test("where nobody of the region listens, the kernel connects", () => {
   assertSound(host);
 });
 
+test("a sender that waits for room is not looked at for its keepalive all the time", () => {
+  const host = createWorld();
+  const [client] = connected(host, listener(host), 5000);
+  host.sockets.setOption(client, TcpOption.KeepIdle, 1, now);
+  host.sockets.setOption(client, TcpOption.KeepAlive, 1, now);
+  while (host.sockets.send(client, Buffer.alloc(10_000), now) > 0) continue;
+  assert.notEqual(host.sockets.tcbAt(client).sendNext, 0);
+  now += 5n * SECOND;
+  host.run(now);
+  assert.equal(host.sockets.tcbAt(client).lingerAt, now + SECOND);
+  assertSound(host);
+});
+
 test("an end in order leaves nothing behind, and no TIME-WAIT", () => {
   const host = createWorld();
   const server = listener(host);
