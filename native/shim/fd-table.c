@@ -236,9 +236,8 @@ bool fd_is(int *fd, enum FdState wanted) {
 
 void fd_share_all(void) {
   if (fd_borrowed()) return;
-  uint32_t high = atomic_load(&endpointsHigh);
-  for (uint32_t slot = 0; slot < high; slot++) {
-    if (endpoints[slot].used && !endpoints[slot].shared) socket_share(&endpoints[slot]);
+  for (struct Endpoint *one = endpoint_next(NULL); one != NULL; one = endpoint_next(one)) {
+    if (!one->shared) socket_share(one);
   }
 }
 
@@ -338,11 +337,9 @@ int shim_dup(int fd) { return duplicated(fd, real.dup(fd)); }
 
 /* Makes way for a descriptor that the program wants to have this number. */
 static void vacate(int target) {
-  struct Endpoint *endpoint = (unsigned)target < FD_MAX ? fd_socket(target) : NULL;
-  if (endpoint != NULL && !fd_borrowed()) keep_for_waiters(endpoint, target);
-  if ((unsigned)target < FD_MAX && fd_state[target] == FD_PRIVATE && !fd_borrowed()) {
-    fd_make_private(fd_object[target]);
-  }
+  if ((unsigned)target >= FD_MAX || fd_state[target] < FD_SOCKET || fd_borrowed()) return;
+  if (fd_state[target] == FD_SOCKET) keep_for_waiters(fd_object[target], target);
+  if (fd_state[target] == FD_PRIVATE) fd_make_private(fd_object[target]);
 }
 
 int shim_dup2(int fd, int target) {
