@@ -44,13 +44,6 @@ export function lend(index: u32, wanted: u32, client: u32): u32 {
   return first;
 }
 
-/** The next of a chain, if this one is lent to the client; else the end. */
-function nextLent(link: u32, client: u32): u32 {
-  if (link == 0 || link > RegionHeader.get().frameCount) return 0;
-  const meta = FrameMeta.at(link - 1);
-  return meta.state == <u8>FrameState.Lent && meta.socket == client ? meta.next : 0;
-}
-
 function isLent(link: u32, client: u32): bool {
   if (link == 0 || link > RegionHeader.get().frameCount) return false;
   const meta = FrameMeta.at(link - 1);
@@ -61,8 +54,9 @@ function isLent(link: u32, client: u32): bool {
 export function takeBack(first: u32, client: u32): void {
   let link = first;
   while (isLent(link, client)) {
-    const next = nextLent(link, client);
-    giveKnownFrame(link - 1, FrameMeta.at(link - 1));
+    const meta = FrameMeta.at(link - 1);
+    const next = meta.next;
+    giveKnownFrame(link - 1, meta);
     link = next;
   }
 }
@@ -79,9 +73,9 @@ export function handIn(index: u32, first: u32, bytes: u32, client: u32): i32 {
   let left = bytes;
   let link = first;
   while (left != 0 && isLent(link, client)) {
-    const next = nextLent(link, client);
     const here = min<u32>(left, room);
     const frame = TcpFrame.of(link);
+    const next = frame.next;
     frame.payloadOffset = frameOffset(link - 1) + TCP_HEADROOM_BYTES;
     frame.payloadBytes = <u16>here;
     frame.marks = FrameMark.Kept;
