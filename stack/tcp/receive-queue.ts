@@ -8,6 +8,14 @@ import { Socket } from "../socket/socket";
 import { TcpFrame } from "./frame";
 import { Tcb } from "./tcb";
 
+/** The program has so many more bytes. */
+function advance(socket: Socket, tcb: Tcb, taken: u32): u32 {
+  tcb.copiedSeq += taken;
+  const at = changetype<usize>(socket) + offsetof<Socket>("readableBytes");
+  storeRelease32(at, socket.readableBytes - taken);
+  return taken;
+}
+
 /**
  * Takes whole frames with up to `bytes` off the queue and lends them to a client, chained as they
  * were; how many bytes they have.
@@ -32,10 +40,7 @@ export function detachBytes(socket: Socket, tcb: Tcb, bytes: u32, client: u32): 
   TcpFrame.of(last).next = 0;
   socket.receiveHead = link;
   if (link == 0) socket.receiveTail = 0;
-  tcb.copiedSeq += taken;
-  const at = changetype<usize>(socket) + offsetof<Socket>("readableBytes");
-  storeRelease32(at, socket.readableBytes - taken);
-  return taken;
+  return advance(socket, tcb, taken);
 }
 
 /** Takes up to `bytes` off the queue of what is in sequence; how many it took. */
@@ -61,9 +66,5 @@ export function takeBytes(socket: Socket, tcb: Tcb, bytes: u32): u32 {
     else giveFrame(link - 1);
     left -= here;
   }
-  const taken = bytes - left;
-  tcb.copiedSeq += taken;
-  const at = changetype<usize>(socket) + offsetof<Socket>("readableBytes");
-  storeRelease32(at, socket.readableBytes - taken);
-  return taken;
+  return advance(socket, tcb, bytes - left);
 }
