@@ -9,7 +9,7 @@ import { FrameMark, FrameMeta, FrameState, KEPT } from "../region/frames";
 import { RegionHeader } from "../region/header";
 import { Socket } from "../socket/socket";
 import { TcpFrame } from "./frame";
-import { enter, forgetSendQueue, TIME_WAIT_NANOS } from "./state";
+import { enter, forgetSendCounts, forgetSendQueue, TIME_WAIT_NANOS } from "./state";
 import { CongestionState, Tcb, TcpFlag, TcpState, TimerKind } from "./tcb";
 
 const SECOND_NANOS: u64 = 1000000000;
@@ -304,15 +304,8 @@ function recount(index: u32, tcb: Tcb): bool {
   if (head != 0) tcb.writeSeq = TcpFrame.of(tcb.sendTail).endSeq;
   if (seqBefore(tcb.sndNxt, tcb.sndUna)) tcb.sndNxt = tcb.sndUna;
   if (head == 0) tcb.sndNxt = tcb.sndUna;
-  tcb.sendFrames = 0;
-  tcb.sendQueuedBytes = 0;
-  tcb.packetsOut = 0;
-  tcb.sackedOut = 0;
-  tcb.lostOut = 0;
-  tcb.retransOut = 0;
-  tcb.sendNext = 0;
+  forgetSendCounts(index);
   tcb.highestSacked = 0;
-  socket.sendBytes = 0;
   for (let link = head; link != 0; link = TcpFrame.of(link).next) {
     const frame = TcpFrame.of(link);
     const fin: u32 = frame.is(FrameMark.Fin) ? 1 : 0;

@@ -127,6 +127,12 @@ export function forgetSendQueue(index: u32): void {
   const tcb = Tcb.at(index);
   tcb.sendHead = 0;
   tcb.sendTail = 0;
+  forgetSendCounts(index);
+}
+
+/** What is counted of the send queue, and where in it is the next to be sent. */
+export function forgetSendCounts(index: u32): void {
+  const tcb = Tcb.at(index);
   tcb.sendNext = 0;
   tcb.sendFrames = 0;
   tcb.sendQueuedBytes = 0;
