@@ -134,14 +134,18 @@ export class Sockets {
       }
     }
     this.#shared.follow(this.#region.stack, shared, this.#locals());
-    const missing = new Set(bound.filter((cookie) => !alive.has(cookie)));
+    const missing = bound.filter((cookie) => !alive.has(cookie));
+    this.#suspects = this.#endLost(missing, this.#suspects, "socket without a kernel twin removed");
+  }
+
+  /** Ends those that were missing `before`, too; returns the others, for the next look. */
+  #endLost(missing: readonly bigint[], before: Set<bigint>, what: string): Set<bigint> {
     for (const cookie of missing) {
-      if (!this.#suspects.has(cookie)) continue;
-      missing.delete(cookie);
-      this.#log.debug({ cookie: cookie.toString() }, "socket without a kernel twin removed");
+      if (!before.has(cookie)) continue;
+      this.#log.debug({ cookie: cookie.toString() }, what);
       this.#region.stack.socketForget(cookie);
     }
-    this.#suspects = missing;
+    return new Set(missing.filter((cookie) => !before.has(cookie)));
   }
 
   /**
@@ -156,14 +160,9 @@ export class Sockets {
       if (isConnection && cookie !== 0n) wanted.add(cookie);
     }
     const living = livingSockets(wanted, this.#sources.programs());
-    const missing = new Set([...wanted].filter((cookie) => living?.has(cookie) === false));
-    for (const cookie of missing) {
-      if (!this.#lostConnections.has(cookie)) continue;
-      missing.delete(cookie);
-      this.#log.debug({ cookie: cookie.toString() }, "connection without a kernel twin ended");
-      this.#region.stack.socketForget(cookie);
-    }
-    this.#lostConnections = missing;
+    const missing = [...wanted].filter((cookie) => living?.has(cookie) === false);
+    const what = "connection without a kernel twin ended";
+    this.#lostConnections = this.#endLost(missing, this.#lostConnections, what);
     this.#sources.onOrphans();
   }
 
