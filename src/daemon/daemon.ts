@@ -43,8 +43,6 @@ const HOUSEKEEPING_MILLIS = 1000;
 const RETRY_ROUNDS = 5;
 /** Every so many rounds of housekeeping programs that can't use their sockets are looked for. */
 const STRAY_ROUNDS = 2;
-/** Every so many rounds of housekeeping the kernel's settings are looked at. */
-const SETTINGS_ROUNDS = 5;
 /** Sockets of a program that ended are looked for after this long. */
 const RECONCILE_AFTER_EXIT_MILLIS = 100;
 
@@ -279,7 +277,6 @@ export class Daemon {
     this.#sockets.reconcile();
     if (this.#rounds % STRAY_ROUNDS === 0) this.#strays.look();
     if (this.#rounds % RETRY_ROUNDS === 0) this.#interfaces.retryFailed();
-    if (this.#rounds % SETTINGS_ROUNDS === 0) followTcpSettings(this.#region);
     this.#sockets.releasePorts();
     this.#clients.dropDead();
     const idleMillis = performance.now() - this.#idleSinceMillis;
