@@ -87,6 +87,14 @@ napi_value number(napi_env env, int64_t result) {
   return value;
 }
 
+napi_value number_pair(napi_env env, int64_t first, int64_t second) {
+  napi_value pair = NULL;
+  napi_create_array_with_length(env, 2, &pair);
+  napi_set_element(env, pair, 0, number(env, first));
+  napi_set_element(env, pair, 1, number(env, second));
+  return pair;
+}
+
 napi_value result_or_errno(napi_env env, int64_t result) {
   return number(env, result < 0 ? -(int64_t)errno : result);
 }

@@ -38,6 +38,9 @@ int arguments(napi_env env, napi_callback_info info, const char *format, ...);
 /* A Number; with `result` < 0 an errno of that value. */
 napi_value number(napi_env env, int64_t result);
 
+/* An array of two Numbers. */
+napi_value number_pair(napi_env env, int64_t first, int64_t second);
+
 /* number(-errno) when `result` is negative, number(result) otherwise. */
 napi_value result_or_errno(napi_env env, int64_t result);
 

@@ -66,14 +66,10 @@ static napi_value bpf_load(napi_env env, napi_callback_info info) {
     return number(env, result);
   }
   struct bpf_map *own = own_name[0] ? bpf_object__find_map_by_name(object, own_name) : NULL;
-  int fds[2] = {fcntl(bpf_program__fd(program), F_DUPFD_CLOEXEC, 3),
-                own ? fcntl(bpf_map__fd(own), F_DUPFD_CLOEXEC, 3) : -1};
+  int program_fd = fcntl(bpf_program__fd(program), F_DUPFD_CLOEXEC, 3);
+  int own_fd = own ? fcntl(bpf_map__fd(own), F_DUPFD_CLOEXEC, 3) : -1;
   bpf_object__close(object);
-  napi_value pair = NULL;
-  napi_create_array_with_length(env, 2, &pair);
-  napi_set_element(env, pair, 0, number(env, fds[0]));
-  napi_set_element(env, pair, 1, number(env, fds[1]));
-  return pair;
+  return number_pair(env, program_fd, own_fd);
 }
 
 /* bpfMapCreate(name, valueBytes, entries): an array map that programs can map into memory. */

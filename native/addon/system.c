@@ -158,11 +158,7 @@ static napi_value socket_pair(napi_env env, napi_callback_info info) {
   if (socketpair(domain, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) != 0) {
     return number(env, -errno);
   }
-  napi_value pair = NULL;
-  napi_create_array_with_length(env, 2, &pair);
-  napi_set_element(env, pair, 0, number(env, fds[0]));
-  napi_set_element(env, pair, 1, number(env, fds[1]));
-  return pair;
+  return number_pair(env, fds[0], fds[1]);
 }
 
 /* pidfdOpen(pid): a descriptor of a process. */
