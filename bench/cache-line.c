@@ -7,7 +7,8 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
+
+#include "clock.h"
 
 enum { BATCHES = 401, ROUND_TRIPS = 1000 };
 
@@ -38,32 +39,20 @@ static void *answer(void *unused) {
   return NULL;
 }
 
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
-
-static int order(const void *a, const void *b) {
-  double x = *(const double *)a, y = *(const double *)b;
-  return (x > y) - (x < y);
-}
-
 int main(void) {
-  static double times[BATCHES];
+  static uint64_t times[BATCHES];
   pthread_t other;
   pin(0);
   if (pthread_create(&other, NULL, answer, NULL) != 0) return 1;
   for (unsigned batch = 0, n = 0; batch < BATCHES; batch++) {
-    double start = now();
+    uint64_t start = now();
     for (unsigned i = 0; i < ROUND_TRIPS; i++, n++) {
       atomic_store_explicit(&word, 2 * n + 1, memory_order_release);
       wait_for(2 * n + 2);
     }
-    times[batch] = (now() - start) / ROUND_TRIPS / 2;
+    times[batch] = now() - start;
   }
   pthread_join(other, NULL);
-  qsort(times, BATCHES, sizeof times[0], order);
-  printf("%.1f\n", times[BATCHES / 2]);
+  printf("%.1f\n", (double)median(times, BATCHES) / ROUND_TRIPS / 2);
   return 0;
 }

@@ -13,8 +13,9 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "clock.h"
 
 enum { BATCH_MAX = 256, BACKLOG = 4096, SPARE_DESCRIPTORS = 64 };
 
@@ -22,12 +23,6 @@ static void must(bool fine, const char *what) {
   if (fine) return;
   perror(what);
   exit(1);
-}
-
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
 static int listen_at(const struct sockaddr_in *at) {
@@ -67,9 +62,9 @@ static void close_when_closed(const int *fds, unsigned count) {
 static void rate(const struct sockaddr_in *to, double seconds, unsigned batch) {
   int fds[BATCH_MAX];
   must(batch > 0 && batch <= BATCH_MAX, "batch");
-  double start = now(), end = start + seconds, time = start;
+  double start = now_seconds(), end = start + seconds, time = start;
   uint64_t done = 0;
-  for (; time < end; done += batch, time = now()) {
+  for (; time < end; done += batch, time = now_seconds()) {
     for (unsigned i = 0; i < batch; i++) fds[i] = open_one(to, batch > 1 ? SOCK_NONBLOCK : 0);
     close_when_closed(fds, batch);
   }

@@ -10,23 +10,13 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "clock.h"
 
 enum { SOCKETS_MAX = 8000, ROUNDS_MAX = 100000, READY = 8, NUMBERS_FROM = 15000 };
 
 static struct sockaddr_in name = {.sin_family = AF_INET};
-
-static uint64_t now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-static int compare(const void *a, const void *b) {
-  uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
-  return left < right ? -1 : left > right;
-}
 
 static int make_socket(void) {
   struct sockaddr_in any = name;
@@ -83,7 +73,6 @@ int main(int count, char **arguments) {
     if (found != 1 || events[0].data.fd != ready[i % READY]) return 1;
     if (recv(events[0].data.fd, &byte, 1, 0) != 1) return 1;
   }
-  qsort(took, (size_t)rounds, sizeof took[0], compare);
-  printf("%lu\n", took[rounds / 2]);
+  printf("%lu\n", median(took, rounds));
   return 0;
 }

@@ -7,26 +7,11 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
+
 enum { ROUNDS_MAX = 10000 };
-
-static uint64_t now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-static int compare(const void *a, const void *b) {
-  uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
-  return left < right ? -1 : left > right;
-}
-
-static uint64_t median(uint64_t *values, int count) {
-  qsort(values, (size_t)count, sizeof *values, compare);
-  return values[count / 2];
-}
 
 static void measure(int rounds, int fd, uint64_t *returned, uint64_t *ended) {
   for (int i = 0; i < rounds; i++) {

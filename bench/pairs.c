@@ -9,8 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "clock.h"
 
 enum { MESSAGE_BYTES = 64, PAIRS_MAX = 64 };
 
@@ -21,12 +22,6 @@ static void check(int good, const char *what) {
   if (good) return;
   perror(what);
   exit(1);
-}
-
-static double now(void) {
-  struct timespec at;
-  clock_gettime(CLOCK_MONOTONIC, &at);
-  return (double)at.tv_sec + (double)at.tv_nsec / 1e9;
 }
 
 static int new_socket(void) {
@@ -54,7 +49,7 @@ static void *ask(void *argument) {
   int fd = (int)(long)argument;
   char message[MESSAGE_BYTES] = {0};
   long trips = 0;
-  for (double end = now() + seconds; now() < end; trips++) {
+  for (double end = now_seconds() + seconds; now_seconds() < end; trips++) {
     check(send(fd, message, MESSAGE_BYTES, 0) > 0, "send");
     check(whole(fd, message), "recv");
   }

@@ -12,8 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "clock.h"
 
 enum { MESSAGE_BYTES = 64, WARM_UP = 20000 };
 
@@ -21,12 +22,6 @@ static void must(bool fine, const char *what) {
   if (fine) return;
   perror(what);
   exit(1);
-}
-
-static int64_t now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return t.tv_sec * 1000000000ll + t.tv_nsec;
 }
 
 /** A whole message; false at the end of the stream. */
@@ -43,23 +38,17 @@ static bool take(int fd, char *message, bool spins, struct sockaddr_in *from) {
   return true;
 }
 
-static int order(const void *a, const void *b) {
-  int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
-  return (x > y) - (x < y);
-}
-
 static void ask(int fd, bool spins, unsigned count) {
   char message[MESSAGE_BYTES] = "ping";
-  int32_t *times = malloc(count * sizeof *times);
+  uint64_t *times = malloc(count * sizeof *times);
   must(times != NULL, "malloc");
   for (unsigned n = 0; n < WARM_UP + count; n++) {
-    int64_t start = now();
+    uint64_t start = now();
     must(send(fd, message, sizeof message, 0) == MESSAGE_BYTES, "send");
     must(take(fd, message, spins, NULL), "an answer");
-    if (n >= WARM_UP) times[n - WARM_UP] = (int32_t)(now() - start);
+    if (n >= WARM_UP) times[n - WARM_UP] = now() - start;
   }
-  qsort(times, count, sizeof *times, order);
-  printf("%.1f\n", times[count / 2] / 2.0);
+  printf("%.1f\n", (double)median(times, (int)count) / 2);
 }
 
 static void serve(int fd, bool spins, bool tcp) {

@@ -14,8 +14,9 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "clock.h"
 
 enum { FRAMES = 4096, FRAME_BYTES = 2048, RING = 2048, SENT_BYTES = 106 };
 enum { ETHER_TYPE_AT = 12, EXPERIMENTAL_HIGH = 0x88, EXPERIMENTAL_LOW = 0xb5 };
@@ -33,12 +34,6 @@ static void must(bool fine, const char *what) {
   if (fine) return;
   perror(what);
   exit(1);
-}
-
-static uint64_t now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
 static struct ring map_ring(const struct xdp_ring_offset *at, off_t page, size_t entry_bytes) {
