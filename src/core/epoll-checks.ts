@@ -13,15 +13,13 @@ import {
   EpollReferenceView,
   EpollSetView,
   ItemFlag,
-  SOCKET_BYTES,
-  SOCKETS_OFFSET,
   SocketState,
-  SocketView,
   WAITER_BYTES,
   WAITERS_OFFSET,
   WaiterView,
 } from "../../build/gen/layout.ts";
 import type { Fail, Inspected } from "./connection-checks.ts";
+import { socketAt } from "./records.ts";
 
 /** EPOLLEXCLUSIVE. */
 const EXCLUSIVE = 0x10000000;
@@ -30,8 +28,6 @@ const itemAt = ({ view }: Inspected, at: number) =>
   new EpollItemView(view, EPOLL_ITEMS_OFFSET + at * EPOLL_ITEM_BYTES);
 const setAt = ({ view }: Inspected, at: number) =>
   new EpollSetView(view, EPOLL_SETS_OFFSET + at * EPOLL_SET_BYTES);
-const socketAt = ({ view }: Inspected, at: number) =>
-  new SocketView(view, SOCKETS_OFFSET + at * SOCKET_BYTES);
 
 /** Follows a list of items, or a ring, to its end. */
 function follow(
@@ -59,9 +55,9 @@ function checkTarget(region: Inspected, items: readonly number[], fail: Fail): v
   const { target } = item;
   const isGone = isInner(item)
     ? setAt(region, target).references === 0
-    : socketAt(region, target).state === SocketState.Free;
+    : socketAt(region.view, target).state === SocketState.Free;
   if (isGone) fail(`item ${first} is of target ${target}: gone`);
-  const head = isInner(item) ? setAt(region, target).outer : socketAt(region, target).items;
+  const head = isInner(item) ? setAt(region, target).outer : socketAt(region.view, target).items;
   const ring = follow(region, head, (one) => one.targetNext, fail).sort((a, b) => a - b);
   if (`${ring}` !== `${items}`) fail(`target ${target} has the items ${items}, its ring ${ring}`);
 }

@@ -16,19 +16,16 @@ import {
   QueueState,
   QueueView,
   RegionHeaderView,
-  SOCKET_BYTES,
-  SOCKETS_OFFSET,
   SocketState,
-  SocketView,
-  TCB_BYTES,
-  TCBS_OFFSET,
-  TcbView,
+  type SocketView,
+  type TcbView,
   TcpFlag,
   TcpState,
 } from "../../build/gen/layout.ts";
 import type { Connection, Fail, Held, Inspected } from "./connection-checks.ts";
 import { chain, checkConnection } from "./connection-checks.ts";
 import { checkEpoll } from "./epoll-checks.ts";
+import { socketAt, tcbAt } from "./records.ts";
 import { checkSteering } from "./steering-checks.ts";
 import { checkConnections, checkCookies, checkDemux, checkWheel } from "./table-checks.ts";
 import { checkClients } from "./waiter-checks.ts";
@@ -48,9 +45,9 @@ export interface Member {
 
 export function* members({ view, header }: Inspected): Generator<Member> {
   for (let index = 1; index < header.socketHigh; index++) {
-    const socket = new SocketView(view, SOCKETS_OFFSET + index * SOCKET_BYTES);
+    const socket = socketAt(view, index);
     if (socket.state === SocketState.Free) continue;
-    const tcb = new TcbView(view, TCBS_OFFSET + index * TCB_BYTES);
+    const tcb = tcbAt(view, index);
     yield { index, socket, tcb, isTcp: socket.protocol === PROTOCOL_TCP };
   }
 }
@@ -212,7 +209,7 @@ function checkListeners(region: Inspected, fail: Fail): void {
     let last = 0;
     for (let at = tcb.acceptHead; at !== 0; count++) {
       if (count > region.header.socketHigh) fail(`listener ${index}: its queue is a circle`);
-      const waiting = new TcbView(region.view, TCBS_OFFSET + at * TCB_BYTES);
+      const waiting = tcbAt(region.view, at);
       if ((waiting.flags & TcpFlag.InAcceptQueue) === 0) fail(`socket ${at} is not to be accepted`);
       if (waiting.listener !== index) fail(`socket ${at} is another listener's`);
       last = at;
@@ -235,7 +232,7 @@ function checkPending(region: Inspected, fail: Fail): void {
   }
   for (let at = region.header.pendingHead; at !== 0; ) {
     if (!marked.delete(at)) fail(`socket ${at} is listed, but not marked or twice`);
-    at = new TcbView(region.view, TCBS_OFFSET + at * TCB_BYTES).outputNext;
+    at = tcbAt(region.view, at).outputNext;
   }
   for (const index of marked) fail(`socket ${index} is marked, but not listed`);
 }

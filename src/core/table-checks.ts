@@ -8,18 +8,13 @@ import {
   COOKIES_OFFSET,
   DEMUX_BUCKETS,
   DEMUX_OFFSET,
-  SOCKET_BYTES,
-  SOCKETS_OFFSET,
   SocketState,
-  SocketView,
-  TCB_BYTES,
-  TCBS_OFFSET,
-  TcbView,
   TcpState,
   WHEEL_OFFSET,
   WHEEL_SLOTS,
 } from "../../build/gen/layout.ts";
 import type { Fail, Inspected } from "./connection-checks.ts";
+import { socketAt, tcbAt } from "./records.ts";
 import { type Member, members } from "./region-checks.ts";
 
 /** As stack/base/hash.ts. */
@@ -60,19 +55,11 @@ function checkTable(region: Inspected, table: Table, fail: Fail): void {
   for (const index of expected.keys()) fail(`socket ${index} is not found`);
 }
 
-function socketAt({ view }: Inspected, index: number): SocketView {
-  return new SocketView(view, SOCKETS_OFFSET + index * SOCKET_BYTES);
-}
-
-function tcbAt({ view }: Inspected, index: number): TcbView {
-  return new TcbView(view, TCBS_OFFSET + index * TCB_BYTES);
-}
-
 export function checkCookies(region: Inspected, fail: Fail): void {
   const table = {
     offset: COOKIES_OFFSET,
     buckets: COOKIE_BUCKETS,
-    next: (index: number) => socketAt(region, index).cookieNext,
+    next: (index: number) => socketAt(region.view, index).cookieNext,
     bucketOf: ({ socket: { cookie } }: Member) => {
       if (cookie === 0n) return undefined;
       return mix(Number(cookie & 0xffffffffn), Number(cookie >> 32n)) >>> 16;
@@ -91,7 +78,7 @@ export function checkDemux(region: Inspected, fail: Fail): void {
   const table = {
     offset: DEMUX_OFFSET,
     buckets: DEMUX_BUCKETS,
-    next: (index: number) => socketAt(region, index).demuxNext,
+    next: (index: number) => socketAt(region.view, index).demuxNext,
     bucketOf: (member: Member) => {
       const { localHi, localLo, localPortNet, protocol } = member.socket;
       if (!isSteered(member)) return undefined;
@@ -110,7 +97,7 @@ export function checkConnections(region: Inspected, fail: Fail): void {
   const table = {
     offset: CONNECTIONS_OFFSET,
     buckets: CONNECTION_BUCKETS,
-    next: (index: number) => tcbAt(region, index).chainNext,
+    next: (index: number) => tcbAt(region.view, index).chainNext,
     bucketOf: (member: Member) => {
       const { localLo, remoteLo, localPortNet, remotePortNet } = member.socket;
       if (!isConnected(member)) return undefined;
@@ -134,7 +121,7 @@ export function checkWheel(region: Inspected, fail: Fail): void {
   for (let slot = 0; slot < 2 * WHEEL_SLOTS; slot++) {
     let previous = 0;
     for (let at = view.getUint32(WHEEL_OFFSET + slot * 4, true); at !== 0; ) {
-      const tcb = tcbAt(region, at);
+      const tcb = tcbAt(region.view, at);
       if (expected.get(at) !== slot) fail(`socket ${at} is in slot ${slot} of the wheel`);
       if (tcb.wheelPrev !== previous) fail(`socket ${at} does not know who is before it`);
       expected.delete(at);

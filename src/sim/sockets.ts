@@ -5,17 +5,12 @@ import {
   DestinationView,
   HEADER_OFFSET,
   RegionHeaderView,
-  SOCKET_BYTES,
-  SOCKETS_OFFSET,
   SocketState,
-  SocketView,
-  TCB_BYTES,
-  TCBS_OFFSET,
-  TcbView,
   TcpFlag,
   TcpState,
 } from "../../build/gen/layout.ts";
 import type { StackInstance } from "../core/instance.ts";
+import { socketAt, tcbAt } from "../core/records.ts";
 import { ANY, address, type AddressHalves, addressText, portNet } from "./address.ts";
 
 const EAGAIN = 11;
@@ -46,7 +41,6 @@ export type Sockets = ReturnType<typeof createSockets>;
 /** `answerRequests` does what exasockd would do while a program waits for a route. */
 export function createSockets(stack: StackInstance, answerRequests: () => void) {
   const { calls, view } = stack;
-  const { socketAt } = records(view);
   let cookies = 0n;
 
   function nextCookie(): bigint {
@@ -104,12 +98,12 @@ export function createSockets(stack: StackInstance, answerRequests: () => void) 
   }
 
   function localOf(index: number): Endpoint {
-    const socket = socketAt(index);
+    const socket = socketAt(view, index);
     return { address: addressText(socket.localLo), port: portNet(socket.localPortNet) };
   }
 
   function remoteOf(index: number): Endpoint {
-    const socket = socketAt(index);
+    const socket = socketAt(view, index);
     return { address: addressText(socket.remoteLo), port: portNet(socket.remotePortNet) };
   }
 
@@ -122,7 +116,7 @@ export function createSockets(stack: StackInstance, answerRequests: () => void) 
     localOf,
     remoteOf,
     /** False if the slot is free, or another socket's. */
-    isOpen: (index: number, cookie: bigint) => socketAt(index).cookie === cookie,
+    isOpen: (index: number, cookie: bigint) => socketAt(view, index).cookie === cookie,
     /** shutdown(2). */
     shutdown: (index: number, how: number, now: bigint) => calls.tcpShutdown(index, how, now),
     /** The last close(2). */
@@ -136,19 +130,10 @@ export function createSockets(stack: StackInstance, answerRequests: () => void) 
   };
 }
 
-/** Views of what the stack keeps about a socket. */
-function records(view: DataView) {
-  return {
-    socketAt: (index: number) => new SocketView(view, SOCKETS_OFFSET + index * SOCKET_BYTES),
-    tcbAt: (index: number) => new TcbView(view, TCBS_OFFSET + index * TCB_BYTES),
-  };
-}
-
 /** Sending and receiving. */
 function createStreams({ calls, memory, view }: StackInstance) {
   const bytes = new Uint8Array(memory);
   const header = new RegionHeaderView(view, HEADER_OFFSET);
-  const { socketAt, tcbAt } = records(view);
 
   /** send(2): bytes taken, or -errno. `flags`: MSG_MORE, MSG_OOB. */
   function send(index: number, data: Uint8Array, now: bigint, flags = 0): number {
@@ -190,11 +175,11 @@ function createStreams({ calls, memory, view }: StackInstance) {
 
   /** What recv(2) answers when there is no byte to be read. */
   function nothing(index: number): Uint8Array | number {
-    const tcb = tcbAt(index);
+    const tcb = tcbAt(view, index);
     if ((tcb.flags & (TcpFlag.PeerClosed | TcpFlag.ShutReceive)) !== 0) return new Uint8Array();
     const error = calls.socketTakeError(index);
     if (error !== 0) return -error;
-    if (socketAt(index).state === SocketState.Created) return -ENOTCONN;
+    if (socketAt(view, index).state === SocketState.Created) return -ENOTCONN;
     if (tcb.state === TcpState.Listen) return -ENOTCONN;
     return tcb.state === TcpState.Closed ? new Uint8Array() : -EAGAIN;
   }
@@ -213,7 +198,13 @@ function createStreams({ calls, memory, view }: StackInstance) {
     return joined(parts, total);
   }
 
-  return { send, receive, peek, socketAt, tcbAt };
+  return {
+    send,
+    receive,
+    peek,
+    socketAt: (index: number) => socketAt(view, index),
+    tcbAt: (index: number) => tcbAt(view, index),
+  };
 }
 
 function joined(parts: Uint8Array[], total: number): Uint8Array {
