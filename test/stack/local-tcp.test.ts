@@ -15,6 +15,7 @@ import {
 import { regionBreaches } from "../../src/core/region-checks.ts";
 import { createHost, type Host } from "../../src/sim/host.ts";
 import { LOCAL, LOCAL_MAC } from "./machine.ts";
+import { killedAt, mortal } from "./mortal.ts";
 
 const compiled = new WebAssembly.Module(
   readFileSync(new URL("../../build/stack.wasm", import.meta.url)),
@@ -26,39 +27,16 @@ const LOOPBACK = "127.0.0.1";
 const SERVER_PORT = 7000;
 const SECOND = 1_000_000_000n;
 
-class Killed extends Error {}
-
-interface Life {
-  left: number;
+function createMortal(frameCount = 1024) {
+  const { made, life } = mortal((host) =>
+    createHost(compiled, () => undefined, { frameCount, host }),
+  );
+  made.addInterface({ ifindex: 7, mac: LOCAL_MAC, address: LOCAL });
+  made.calls.clientAdd(77);
+  return { host: made, life };
 }
 
-function createWorld(life: Life = { left: Number.POSITIVE_INFINITY }, frameCount = 1024) {
-  const holder: { words?: Int32Array } = {};
-  const early: [number, number][] = [];
-  const spend = () => {
-    life.left -= 1;
-    if (life.left < 0) throw new Killed();
-  };
-  const host = createHost(compiled, () => undefined, {
-    frameCount,
-    host: {
-      loadAcquire32: (at) => {
-        spend();
-        return holder.words ? Atomics.load(holder.words, at >>> 2) : 0;
-      },
-      storeRelease32: (at, value) => {
-        spend();
-        if (holder.words) Atomics.store(holder.words, at >>> 2, value);
-        else early.push([at, value]);
-      },
-    },
-  });
-  holder.words = new Int32Array(host.view.buffer);
-  for (const [at, value] of early) Atomics.store(holder.words, at >>> 2, value);
-  host.addInterface({ ifindex: 7, mac: LOCAL_MAC, address: LOCAL });
-  host.calls.clientAdd(77);
-  return host;
-}
+const createWorld = (frameCount?: number) => createMortal(frameCount).host;
 
 let now = SECOND;
 
@@ -169,7 +147,7 @@ test("what is unread when an end is closed becomes a reset, and so does late dat
 });
 
 test("a reader that does not read stops the writer, and lets it go on", () => {
-  const host = createWorld(undefined, 4096);
+  const host = createWorld(4096);
   const server = listener(host);
   const [client, accepted] = connected(host, server, 5000);
   host.sockets.setOption(accepted, TcpOption.ReceiveBuffer, 20_000, now);
@@ -230,7 +208,7 @@ test("whatever is sent in whatever way arrives, whole and in order", () => {
   });
   fc.assert(
     fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
-      const host = createWorld(undefined, 4096);
+      const host = createWorld(4096);
       const [client, accepted] = connected(host, listener(host), 5000);
       host.sockets.setOption(client, TcpOption.OobInline, 1, now);
       host.sockets.setOption(accepted, TcpOption.OobInline, 1, now);
@@ -288,22 +266,12 @@ for (const [what, action] of Object.entries(actions)) {
   test(`killed at any host call while it ${what}: others go on, and nothing is lost`, () => {
     let kills = 0;
     for (let n = 0; n < 400; n++) {
-      const life: Life = { left: Number.POSITIVE_INFINITY };
-      const host = createWorld(life);
+      const { host, life } = createMortal();
       const server = listener(host);
       const [client] = connected(host, server, 5000);
       const [other, others] = connected(host, server, 5001);
       host.sockets.send(other, Buffer.from("kept"), now);
-      life.left = n;
-      let isKilled = false;
-      try {
-        action(host, client, server);
-      } catch (error) {
-        if (!(error instanceof Killed)) throw error;
-        isKilled = true;
-      }
-      life.left = Number.POSITIVE_INFINITY;
-      if (!isKilled) break;
+      if (!killedAt(life, n, () => action(host, client, server))) break;
       kills += 1;
       host.calls.regionRecover();
       // exasockd removes the program: what it had borrowed comes back.

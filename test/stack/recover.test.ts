@@ -6,62 +6,10 @@ import { test } from "node:test";
 import { regionBreaches } from "../../src/core/region-checks.ts";
 import { ET, EXCLUSIVE, epollOf, IN, INNER, OUT } from "./epoll-machine.ts";
 import { createMachine, LOCAL, type Machine, PEER } from "./machine.ts";
+import { killedAt, mortal } from "./mortal.ts";
 import { udpDatagram } from "./packets.ts";
 
-class Killed extends Error {}
-
-/** A machine whose host calls can be made to "kill" the caller after so many. */
-function mortal() {
-  const life: { left: number } = { left: Number.POSITIVE_INFINITY };
-  const holder: { words?: Int32Array } = {};
-  const spend = () => {
-    life.left -= 1;
-    if (life.left < 0) throw new Killed();
-  };
-  const words = () => {
-    if (!holder.words) throw new Error("no memory yet");
-    return holder.words;
-  };
-  // Formatting calls the host before the memory is known here: those stores are replayed below.
-  const early: [number, number][] = [];
-  const machine = createMachine({
-    frameCount: 512,
-    fillTarget: 64,
-    host: {
-      loadAcquire32: (at) => {
-        spend();
-        return holder.words ? Atomics.load(holder.words, at >>> 2) : 0;
-      },
-      storeRelease32: (at, value) => {
-        spend();
-        if (holder.words) Atomics.store(words(), at >>> 2, value);
-        else early.push([at, value]);
-      },
-    },
-  });
-  return { machine, life, holder, early };
-}
-
-function start() {
-  const { machine, life, holder, early } = mortal();
-  holder.words = new Int32Array(machine.view.buffer);
-  for (const [at, value] of early) Atomics.store(holder.words, at >>> 2, value);
-  return { machine, life };
-}
-
-/** Runs `action`, killed at its n-th host call. False when it got through alive. */
-function killedAt(life: { left: number }, n: number, action: () => void): boolean {
-  life.left = n;
-  try {
-    action();
-    return false;
-  } catch (error) {
-    if (!(error instanceof Killed)) throw error;
-    return true;
-  } finally {
-    life.left = Number.POSITIVE_INFINITY;
-  }
-}
+const start = () => mortal((host) => createMachine({ frameCount: 512, fillTarget: 64, host }));
 
 const actions: Record<string, (machine: Machine, socket: number) => void> = {
   "while it polls": (machine) => machine.calls.poll(5n, 64),
@@ -120,7 +68,7 @@ for (const [what, action] of Object.entries(actions)) {
   test(`killed at any host call ${what}: after recovery nothing is lost and others go on`, () => {
     let kills = 0;
     for (let n = 0; n < 400; n++) {
-      const { machine, life } = start();
+      const { made: machine, life } = start();
       const { socket, other } = prepare(machine);
       if (!killedAt(life, n, () => action(machine, socket))) break;
       kills += 1;
@@ -151,7 +99,7 @@ for (const [what, action] of Object.entries(actions)) {
 }
 
 test("recovery of a healthy region changes nothing that can be seen", () => {
-  const { machine } = start();
+  const { made: machine } = start();
   const { socket, other } = prepare(machine);
   machine.poll();
   const before = machine.census();
