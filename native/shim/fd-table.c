@@ -58,11 +58,10 @@ struct Endpoint *endpoint_new(void) {
     struct Endpoint *endpoint = &endpoints[slot];
     bool used = false;
     if (!atomic_compare_exchange_strong(&endpoint->used, &used, true)) continue;
-    uint32_t generation = endpoint->generation + 1;
-    memset(endpoint, 0, sizeof *endpoint);
-    endpoint->used = true;
-    endpoint->generation = generation;
+    /* `used` stays as it is: another thread may be looking for a slot. */
+    endpoint->generation++;
     endpoint->held = -1;
+    memset(&endpoint->references, 0, sizeof *endpoint - offsetof(struct Endpoint, references));
     endpoint->disabled = process.disabled;
     atomic_store(&endpointsNext, slot + 1);
     uint32_t high = atomic_load(&endpointsHigh);

@@ -74,14 +74,14 @@ extern uint8_t fd_state[FD_MAX];
 /* What this process knows about a socket beside the region; duplicates of a descriptor share it. */
 struct Endpoint {
   _Atomic bool used;
-  /* Descriptors of this process that refer to it. */
+  /* Changes with every use of the slot. */
+  uint32_t generation;
+  /* Our own descriptor of it while nobody but `waiters` has it; else -1. */
+  int held;
+  /* Descriptors of this process that refer to it. A new use of the slot is zero from here on. */
   _Atomic uint32_t references;
   /* Threads that are blocked in a call for it: it lives on for them when the last descriptor goes. */
   _Atomic uint32_t waiters;
-  /* Our own descriptor of it while nobody but they has it; else -1. */
-  int held;
-  /* Changes with every use of the slot. */
-  uint32_t generation;
   /* In the region; 0 while it is not accelerated. */
   uint32_t index;
   /* Of the region's socket when this one joined it: tells a reused index apart. */

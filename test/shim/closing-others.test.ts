@@ -2,7 +2,7 @@
 // call holds the socket: it ends as if the descriptor were still there, and the socket after it.
 
 import { until } from "../../src/lab/program.ts";
-import { ANY_ADDRESS, conversation, MOMENT_MILLIS } from "../support/builders.ts";
+import { ANY_ADDRESS, conversation, type Endpoint, MOMENT_MILLIS } from "../support/builders.ts";
 import { poll } from "../support/readiness.ts";
 import { scenario } from "../support/scenario.ts";
 import { listening, serves } from "../support/tcp.ts";
@@ -10,6 +10,14 @@ import { listening, serves } from "../support/tcp.ts";
 const MODES = ["spin", "sleep", "adaptive"];
 /** close(2), or dup2(2) of something else over it. */
 const WAYS = ["close", "dup2"] as const;
+
+/** Waits until the datagrams of a connected socket are refused. */
+function portToClose({ calls, fd }: Endpoint): Promise<void> {
+  return until("the port to be closed", async () => {
+    await calls.untold.send(fd, "gone?");
+    return (await calls.untold.recv(fd, 10, "MSG_DONTWAIT")).error === "ECONNREFUSED";
+  });
+}
 
 for (const mode of MODES) {
   const launcher = [`--wait=${mode}`];
@@ -26,10 +34,7 @@ for (const mode of MODES) {
         await p.calls.sendto(p.fd, "still there", a.at);
         await waiting;
         await p.calls.connect(p.fd, a.at);
-        await until("the port to be closed", async () => {
-          await p.calls.untold.send(p.fd, "gone?");
-          return (await p.calls.untold.recv(p.fd, 10, "MSG_DONTWAIT")).error === "ECONNREFUSED";
-        });
+        await portToClose(p);
       },
       { launcher },
     );
@@ -51,6 +56,26 @@ for (const mode of MODES) {
       { launcher },
     );
   }
+
+  scenario(
+    `a fork while only a recvfrom that waits has the socket: ${mode}`,
+    async (scene) => {
+      const [a, p] = await conversation(scene);
+      const [sign, signal] = await a.calls.socketpair();
+      const waiting = a.calls.inThread.recvfrom(a.fd);
+      await poll(a.calls, [], MOMENT_MILLIS);
+      await a.calls.close(a.fd);
+      const { pid, replies } = await a.calls.fork((child) => child.recv(sign));
+      await p.calls.sendto(p.fd, "still there", a.at);
+      await waiting;
+      await p.calls.connect(p.fd, a.at);
+      await portToClose(p);
+      await a.calls.send(signal, "exit");
+      await replies;
+      await a.calls.waitpid(pid);
+    },
+    { launcher },
+  );
 
   scenario(
     `close under an accept that waits: ${mode}`,
