@@ -1,7 +1,7 @@
 // From the AssemblyScript sources to C and to generated declarations.
 
 import { createHash } from "node:crypto";
-import { mkdirSync, readFileSync } from "node:fs";
+import { mkdirSync, readFileSync, renameSync } from "node:fs";
 import { basename, join } from "node:path";
 import { compileStack } from "./asc.ts";
 import { describeStack } from "./describe.ts";
@@ -11,10 +11,13 @@ import { BuildError } from "./errors.ts";
 import { findBreaches } from "./gate.ts";
 import type { Abi } from "./model.ts";
 import { fromRoot } from "./paths.ts";
+import { runTool } from "./run-tool.ts";
 import { listFiles, type Step, writeAtomically } from "./steps.ts";
 import { blankForceReads, translateToC } from "./wasm2c.ts";
 
 const WASM = fromRoot("build/stack.wasm");
+const PROBED = fromRoot("build/stack-probed.wasm");
+const PROBE = fromRoot("src/build/probe-stores.mjs");
 const ABI = fromRoot("build/gen/abi.json");
 const LAYOUT_H = fromRoot("build/gen/layout.h");
 const EXPORTS_DEF = fromRoot("build/gen/exports.def");
@@ -37,7 +40,7 @@ export function stackFiles(): string[] {
 
 /** The steps, in their order of work. */
 export function stackSteps(): Step[] {
-  return [compileStep(), gateStep(), abiStep(), wasm2cStep(), buildHashStep()];
+  return [compileStep(), gateStep(), abiStep(), wasm2cStep(), buildHashStep(), probedStep()];
 }
 
 function compileStep(): Step {
@@ -69,6 +72,22 @@ function gateStep(): Step {
       const breaches = findBreaches(readFileSync(WASM), allowed);
       const lines = breaches.map((breach) => `stack.wasm has ${breach}`);
       if (lines.length > 0) throw new BuildError(lines.join("\n"));
+      return [];
+    },
+  };
+}
+
+/** The module that tests stop at every store. */
+function probedStep(): Step {
+  return {
+    name: "stack-probed.wasm",
+    after: ["stack.wasm"],
+    inputs: [WASM, PROBE],
+    outputs: [PROBED],
+    settings: "",
+    async run() {
+      await runTool(process.execPath, [PROBE, WASM, `${PROBED}.new`]);
+      renameSync(`${PROBED}.new`, PROBED);
       return [];
     },
   };

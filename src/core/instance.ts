@@ -29,7 +29,10 @@ export interface StackInstance {
 }
 
 /** Host functions to use in place of the usual ones, for tests that watch or disturb. */
-export type HostOverrides = Partial<HostImports>;
+export interface HostOverrides extends Partial<HostImports> {
+  /** Before each store to memory. Only build/stack-probed.wasm calls it. */
+  store?: () => void;
+}
 
 type WasmFunction = (...args: (number | bigint)[]) => unknown;
 
@@ -41,7 +44,14 @@ export function createStack(
   // The words exist only after instantiation, and nothing runs during it.
   const late: { words: Int32Array } = { words: new Int32Array() };
   const host = { ...hostFunctions(late), ...overrides };
-  const { exports } = new WebAssembly.Instance(module, { host });
+  const { store } = overrides;
+  const probe = {
+    store: (_id: number, _bytes: number, _offset: number, address: number) => {
+      store?.();
+      return address;
+    },
+  };
+  const { exports } = new WebAssembly.Instance(module, { host, probe });
   const memory = (exports.memory as WebAssembly.Memory).buffer;
   late.words = new Int32Array(memory);
   return { calls: withSigns(exports), memory, view: new DataView(memory) };

@@ -2,6 +2,7 @@
 // What is in memory stays as it is, as when a program is killed while it holds the lock.
 
 import type { HostOverrides } from "../core/instance.ts";
+import type { Random } from "./prng.ts";
 
 /** Thrown through the module when the fuse has burnt down. */
 class Death extends Error {}
@@ -11,8 +12,16 @@ export const DIED = Symbol("died");
 
 export type Fuse = ReturnType<typeof createFuse>;
 
-/** A fuse whose `overrides` go to createHost; connect() it with the host's memory. */
-export function createFuse() {
+/** Accesses to what others see that a call makes, and with probes stores of any kind. */
+const ACCESSES_MAX = 60;
+const STORES_MAX = 4000;
+
+/**
+ * A fuse whose `overrides` go to createHost; connect() it with the host's memory. With the module
+ * that has probes (build/stack-probed.wasm) it burns at every store, too.
+ */
+export function createFuse(module: WebAssembly.Module) {
+  const hasProbes = WebAssembly.Module.imports(module).some((one) => one.module === "probe");
   const late: { view: DataView | undefined; left: number } = { view: undefined, left: 0 };
 
   function burn(): void {
@@ -31,7 +40,13 @@ export function createFuse() {
       late.view?.setInt32(at >>> 0, value, true);
     },
     fence: burn,
+    store: burn,
   };
+
+  /** After how many accesses to die: somewhere in a call, or not at all. */
+  function length(random: Random): number {
+    return hasProbes ? random.magnitude(1, STORES_MAX) : random.between(1, ACCESSES_MAX);
+  }
 
   /** What `work` returns; DIED if it took more than so many accesses (0: it never does). */
   function lit<T>(accesses: number, work: () => T): T | typeof DIED {
@@ -52,5 +67,6 @@ export function createFuse() {
       late.view = view;
     },
     lit,
+    length,
   };
 }

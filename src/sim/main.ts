@@ -11,6 +11,7 @@ import { loadModule } from "./world.ts";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const WASM = join(ROOT, "build/stack.wasm");
+const PROBED = join(ROOT, "build/stack-probed.wasm");
 const CAPTURES = join(ROOT, "build/sim");
 const SNAPSHOT = join(ROOT, "test/sim/snapshots/throughput.txt");
 const FAILURES_SHOWN = 20;
@@ -20,6 +21,7 @@ const USAGE = `npm run sim -- [OPTION…]
   --first N          start with this seed instead of 1
   --seed N           run just this seed
   --scenario NAME    with every seed, instead of the one that belongs to it
+  --stores           who is killed (deaths, life) is killed at any store to memory
   --check-every N    check everything at every n-th event of a host (default 16)
   --verbose          a line per seed
   --throughput       measure the table in test/sim/snapshots instead; with --update, write it
@@ -31,18 +33,26 @@ const OPTIONS = {
   seed: { type: "string" },
   scenario: { type: "string" },
   "check-every": { type: "string", default: "16" },
+  stores: { type: "boolean", default: false },
   throughput: { type: "boolean", default: false },
   update: { type: "boolean", default: false },
   verbose: { type: "boolean", default: false },
   help: { type: "boolean", default: false },
 } as const;
 
-/** The line that repeats a run. */
-function replayOf({ seed, scenario }: Outcome, isChosen: boolean): string {
-  return `npm run sim -- --seed ${seed}${isChosen ? ` --scenario ${scenario}` : ""}`;
+interface Choice {
+  /** The scenario was asked for by name. */
+  isChosen: boolean;
+  stores: boolean;
 }
 
-function report(outcome: Outcome, isChosen: boolean): void {
+/** The line that repeats a run. */
+function replayOf({ seed, scenario }: Outcome, { isChosen, stores }: Choice): string {
+  const options = [isChosen ? ` --scenario ${scenario}` : "", stores ? " --stores" : ""];
+  return `npm run sim -- --seed ${seed}${options.join("")}`;
+}
+
+function report(outcome: Outcome, choice: Choice): void {
   const { seed, scenario, failure } = outcome;
   if (!failure) return;
   mkdirSync(CAPTURES, { recursive: true });
@@ -50,7 +60,7 @@ function report(outcome: Outcome, isChosen: boolean): void {
   writeFileSync(file, outcome.capture());
   const isPlain = failure.name === "SimFailure";
   console.log(`SEED=${seed} ${scenario}: ${isPlain ? failure.message : failure.stack}`);
-  console.log(`  replay:  ${replayOf(outcome, isChosen)}`);
+  console.log(`  replay:  ${replayOf(outcome, choice)}`);
   console.log(`  capture: ${file}`);
 }
 
@@ -75,7 +85,7 @@ function main(): number {
     console.log(USAGE);
     return values.help ? 0 : 2;
   }
-  const module = loadModule(WASM);
+  const module = loadModule(values.stores ? PROBED : WASM);
   if (values.throughput) return tabulate(module, values.update);
   const first = Number(only ?? values.first);
   const last = only === undefined ? first + Number(values.seeds) - 1 : first;
@@ -84,7 +94,7 @@ function main(): number {
   const sum = { runs: 0, failures: 0, seconds: 0, events: 0, packets: 0 };
   for (let seed = first; seed <= last && sum.failures < FAILURES_SHOWN; seed++) {
     const outcome = runScenario({ module, seed, scenario: chosen ?? scenarioOf(seed), checkEvery });
-    report(outcome, chosen !== undefined);
+    report(outcome, { isChosen: chosen !== undefined, stores: values.stores });
     if (values.verbose) console.log(lineOf(outcome));
     sum.runs += 1;
     sum.failures += outcome.failure ? 1 : 0;

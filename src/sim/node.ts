@@ -163,7 +163,7 @@ function peril({ options, random }: NodeOptions, host: Host) {
   const { fuse } = options;
   return <T>(call: () => T): T | typeof DIED => {
     if (!fuse || !random.chance(DEATH_CHANCE)) return call();
-    const result = fuse.lit(random.between(1, 60), call);
+    const result = fuse.lit(fuse.length(random), call);
     if (result === DIED) host.calls.regionRecover();
     return result;
   };

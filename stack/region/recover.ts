@@ -15,7 +15,7 @@ import { cookieClear, cookieInsert, isSteered, steer } from "../socket/table";
 import { Socket, SocketState } from "../socket/socket";
 import { demuxClear, demuxInsert } from "../udp/demux";
 import { rebuildWaiters } from "../wait/waiter";
-import { forgetTcp, isWithoutProgram, rebuildTcp, sweepMarks } from "../tcp/recover";
+import { closeOrphans, forgetTcp, isWithoutProgram, rebuildTcp, sweepMarks } from "../tcp/recover";
 import { PROTOCOL_TCP } from "../wire/tcp";
 import { FrameMark, FrameMeta, FrameState, giveFrame, KEPT } from "./frames";
 import { Intent, RegionHeader } from "./header";
@@ -39,6 +39,7 @@ export function recoverRegion(): void {
   // Segments that were on their way are lost, and sent again.
   header.localHead = 0;
   header.localTail = 0;
+  closeOrphans();
 }
 
 /** Ring entries: what was published is the kernel's, what was not is ours again. */

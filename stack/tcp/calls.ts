@@ -25,7 +25,7 @@ import { output } from "./output";
 import { acquirePort } from "./port";
 import { advertisedMss } from "./route";
 import { commit, dropEmptyTail, isWriteable, queueFin, reserve } from "./send-queue";
-import { announce, enter, fail, finish, prepareTcb, release } from "./state";
+import { announce, enter, fail, finish, followOwnFin, prepareTcb, release } from "./state";
 import { Tcb, TcpFlag, TcpState } from "./tcb";
 import { isAtUrgent } from "./urgent";
 import { initWindow } from "./window";
@@ -243,20 +243,15 @@ export function push(index: u32, flags: u32, now: u64): void {
 function closeSend(index: u32, tcb: Tcb, now: u64): void {
   if (tcb.has(TcpFlag.ShutSend)) return;
   const state = <u32>tcb.state;
-  if (state == TcpState.Established || state == TcpState.SynReceived) {
-    if (state == TcpState.Established) enter(tcb, TcpState.FinWait1);
-  } else if (state == TcpState.CloseWait) {
-    enter(tcb, TcpState.LastAck);
-  } else {
-    return;
-  }
-  tcb.flags |= TcpFlag.ShutSend;
+  const isOpen = state == TcpState.Established || state == TcpState.CloseWait;
+  if (!isOpen && state != TcpState.SynReceived) return;
   if (!queueFin(index)) {
     // Without a frame there can be no orderly end.
     sendReset(index, now);
     finish(index);
     return;
   }
+  followOwnFin(tcb);
   output(index, false, now);
 }
 

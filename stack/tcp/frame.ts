@@ -61,6 +61,27 @@ export class TcpFrame {
   is(marks: u32): bool {
     return (this.marks & marks) != 0;
   }
+
+  /** Takes bytes off the front of the payload. In two stores: settle() tells which were made. */
+  cutFront(bytes: u32): void {
+    const at = changetype<usize>(this) + offsetof<TcpFrame>("payloadOffset");
+    // The offset in the low half, the length above it.
+    store<u64>(at, load<u64>(at) + <u64>bytes - ((<u64>bytes) << 32));
+    this.seq += bytes;
+  }
+
+  /**
+   * Completes, or undoes, a change that a death has cut short: cutFront(), payload that was added
+   * (the length first, then endSeq), a FIN that was (first the mark).
+   */
+  settle(): void {
+    const fin: i32 = this.is(FrameMark.Fin) ? 1 : 0;
+    const length = <i32>(this.endSeq - this.seq) - fin;
+    const bytes = <i32>this.payloadBytes;
+    if (length > bytes) this.seq = this.endSeq - <u32>(fin + bytes);
+    else if (length < bytes && fin != 0) this.endSeq = this.seq + <u32>(bytes + 1);
+    else if (length < bytes) this.payloadBytes = <u16>max<i32>(length, 0);
+  }
 }
 
 /** An empty frame for the connection's send queue, as a link; 0 if the pool has none to spare. */

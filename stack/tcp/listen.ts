@@ -120,7 +120,6 @@ function makeEmbryo(listener: u32, segment: Segment): u32 {
       ? first
       : initialSequence(segment.localLo, segment.remoteLo, segment.portsNet, segment.now);
   tcb.tsOffset = timestampOffset(segment.localLo, segment.remoteLo);
-  enter(tcb, TcpState.SynReceived);
   insertConnection(index);
   setMtu(socket, tcb, segment);
   return index;
@@ -136,11 +135,13 @@ function setMtu(socket: Socket, tcb: Tcb, segment: Segment): void {
   initWindow(tcb, tcb.advMss - (segment.hasTimestamps ? OPTION_TIMESTAMPS_BYTES : 0));
 }
 
+/** Everything is known of it. One that is not in this state yet does not outlive a death. */
 function finishEmbryo(tcb: Tcb): void {
   tcb.sndUna = tcb.iss;
   tcb.sndNxt = tcb.iss;
   tcb.writeSeq = tcb.iss + 1;
   tcb.rcvAdv = tcb.rcvNxt;
+  enter(tcb, TcpState.SynReceived);
 }
 
 /** A SYN-ACK that nothing is kept of: its sequence number tells all when it comes back. */

@@ -9,7 +9,7 @@ import { FrameMark, FrameMeta, FrameState, KEPT } from "../region/frames";
 import { RegionHeader } from "../region/header";
 import { Socket } from "../socket/socket";
 import { TcpFrame } from "./frame";
-import { enter, forgetSendCounts, forgetSendQueue, TIME_WAIT_NANOS } from "./state";
+import { enter, followOwnFin, forgetSendCounts, forgetSendQueue, TIME_WAIT_NANOS } from "./state";
 import { CongestionState, Tcb, TcpFlag, TcpState, TimerKind } from "./tcb";
 
 const SECOND_NANOS: u64 = 1000000000;
@@ -105,10 +105,7 @@ function earlyAt(index: u32, tcb: Tcb, seq: u32): u32 {
     const known = seq - frame.seq;
     // All of it is there already, or it is the very frame that was just moved.
     if (isFound(frame) || known >= <u32>frame.payloadBytes) continue;
-    frame.seq = seq;
-    frame.payloadOffset += known;
-    frame.payloadBytes -= <u16>known;
-    frame.marks &= ~FrameMark.Fin;
+    frame.cutFront(known);
     adopt(link, index);
     return link;
   }
@@ -287,6 +284,8 @@ function isSendable(index: u32, frame: TcpFrame): bool {
 
 /** `next` begins where `frame` ends: at once, or after half of a split was undone. */
 function cutBefore(frame: TcpFrame, next: TcpFrame): bool {
+  // Only the last may have it.
+  frame.marks &= ~FrameMark.Fin;
   if (next.seq == frame.endSeq) return true;
   if (!seqAfter(next.seq, frame.seq) || !seqBefore(next.seq, frame.endSeq)) return false;
   frame.payloadBytes = <u16>(next.seq - frame.seq);
@@ -322,6 +321,7 @@ function recount(index: u32, tcb: Tcb): bool {
     if (isSent && tcb.sendNext == 0) countSent(tcb, frame);
     else if (!countUnsent(tcb, frame, link)) return false;
   }
+  if (tcb.sendTail != 0 && TcpFrame.of(tcb.sendTail).is(FrameMark.Fin)) followOwnFin(tcb);
   return tcb.sendNext != 0 || tcb.sndNxt == tcb.writeSeq;
 }
 

@@ -51,9 +51,7 @@ export function takeBytes(socket: Socket, tcb: Tcb, bytes: u32): u32 {
     const frame = TcpFrame.of(link);
     const here = <u32>frame.payloadBytes;
     if (left < here) {
-      frame.payloadOffset += left;
-      frame.payloadBytes = <u16>(here - left);
-      frame.seq += left;
+      frame.cutFront(left);
       socket.receiveBytes -= min<u32>(left, socket.receiveBytes);
       left = 0;
       break;

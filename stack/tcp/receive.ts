@@ -355,10 +355,8 @@ function takeFromOutOfOrder(index: u32, socket: Socket, tcb: Tcb): bool {
       dropFrame(link);
       continue;
     }
-    frame.marks = 0;
-    frame.seq += skip;
-    frame.payloadOffset += skip;
-    frame.payloadBytes -= <u16>skip;
+    frame.marks &= FrameMark.Fin;
+    frame.cutFront(skip);
     appendFrame(index, socket, tcb, link);
     if (hasFin) {
       takeFin(tcb);

@@ -2,6 +2,7 @@
 // says of itself. The one connection that was being changed, and any whose queues do not add up, is
 // over: its program gets ECONNRESET, its peer a reset when it next sends.
 
+import { seqAfter } from "../base/seq";
 import { FrameMark, FrameMeta, FrameState } from "../region/frames";
 import { syncByQueue } from "../local/stream";
 import { RegionHeader } from "../region/header";
@@ -13,7 +14,8 @@ import { TcpFrame } from "./frame";
 import { mend } from "./mend";
 import { addPending } from "./pending";
 import { acquirePort, clearPorts, countTimeWait } from "./port";
-import { enter, forgetSendQueue, release } from "./state";
+import { queueFin } from "./send-queue";
+import { enter, finish, followOwnFin, forgetSendQueue, release } from "./state";
 import { Tcb, TcpFlag, TcpState } from "./tcb";
 import { nextDeadline } from "./timeouts";
 import { clearWheel, NEVER, wheelCover } from "./wheel";
@@ -44,6 +46,7 @@ export function forgetTcp(): void {
     const tcb = Tcb.at(index);
     tcb.wheelSlot = 0;
     tcb.port = 0;
+    if (isLive(index)) settleFrames(index);
     if (tcb.localPeer != 0) syncByQueue(index, tcb);
     if (index != header.changing) tcb.localPeer = 0;
     tcb.port = 0;
@@ -59,6 +62,41 @@ export function forgetTcp(): void {
     tcb.acceptTail = 0;
     tcb.acceptCount = 0;
     tcb.synQueueCount = 0;
+  }
+}
+
+/** Frames of the connection whose lengths were just being changed. */
+function settleFrames(index: u32): void {
+  const tcb = Tcb.at(index);
+  settleChain(index, Socket.at(index).receiveHead);
+  settleChain(index, tcb.oooHead);
+  settleChain(index, tcb.sendHead);
+}
+
+function settleChain(index: u32, head: u32): void {
+  const header = RegionHeader.get();
+  let link = head;
+  for (let left = header.frameCount; left > 0 && link != 0; left--) {
+    if (link > header.frameCount) return;
+    const frame = TcpFrame.of(link);
+    if (frame.socket == index) frame.settle();
+    link = frame.next;
+  }
+}
+
+/** Orphans whose programs died before they had closed them: now they are. */
+export function closeOrphans(): void {
+  const high = RegionHeader.get().socketHigh;
+  for (let index: u32 = 1; index < high; index++) {
+    const tcb = Tcb.at(index);
+    if (!isLive(index) || !tcb.has(TcpFlag.Orphan) || tcb.has(TcpFlag.ShutSend)) continue;
+    if (tcb.state != <u8>TcpState.Established && tcb.state != <u8>TcpState.CloseWait) continue;
+    if (!queueFin(index)) {
+      finish(index);
+      continue;
+    }
+    followOwnFin(tcb);
+    addPending(index);
   }
 }
 
@@ -131,35 +169,81 @@ function partnerOf(changing: u32): u32 {
     : 0;
 }
 
-/** Marks the frames of the send queue, and counts them anew. False: the queue is broken. */
+/** Marks the frames of the send queue, and counts their charges. False: it does not add up. */
 function walkSendQueue(index: u32): bool {
   const header = RegionHeader.get();
   const socket = Socket.at(index);
   const tcb = Tcb.at(index);
+  const isSynchronised = tcb.state >= <u8>TcpState.Established;
   socket.sendBytes = 0;
   let frames: u32 = 0;
   let payload: u32 = 0;
+  let sent: u32 = 0;
+  let sacked: u32 = 0;
+  let lost: u32 = 0;
+  let again: u32 = 0;
   let last: u32 = 0;
+  let end = isSynchronised ? tcb.sndUna : tcb.writeSeq;
   let link = tcb.sendHead;
   let isSent = true;
   while (link != 0) {
     if (link > header.frameCount) return false;
-    if (link == tcb.sendNext) isSent = false;
     const frame = TcpFrame.of(link);
-    const isSending = frame.state == <u8>FrameState.Sending;
-    // The kernel has it, but that was not noted.
-    if (!isSending && !isSent) return false;
-    if (!isSending && frame.state != <u8>FrameState.Transmit) return false;
-    if (!frame.is(FrameMark.Kept) || frame.is(FrameMark.Found)) return false;
-    if (frame.socket != index) return false;
-    frame.marks |= FrameMark.Found;
+    if (link == tcb.sendNext) {
+      if (frame.seq != tcb.sndNxt && isSynchronised) return false;
+      isSent = false;
+    }
+    // Only the oldest one may have been acknowledged in part.
+    if (last != 0 ? frame.seq != end : !isOldest(tcb, frame)) return false;
+    if (!isQueued(index, frame, isSent)) return false;
+    const marks = frame.marks;
+    if (isSent) {
+      sent += 1;
+      if ((marks & FrameMark.Sacked) != 0) sacked += 1;
+      if ((marks & FrameMark.Lost) != 0) lost += 1;
+      if ((marks & FrameMark.Retransmitted) != 0) again += 1;
+    }
+    frame.marks = marks | FrameMark.Found;
     frames += 1;
     payload += <u32>frame.payloadBytes;
     socket.sendBytes += changetype<FrameMeta>(changetype<usize>(frame)).chargedBytes;
     last = link;
+    end = frame.endSeq;
     link = frame.next;
   }
-  return last == tcb.sendTail && frames == tcb.sendFrames && payload == tcb.sendQueuedBytes;
+  if (last != tcb.sendTail || frames != tcb.sendFrames || payload != tcb.sendQueuedBytes)
+    return false;
+  if (!isSynchronised) return true;
+  if (end != tcb.writeSeq || isSent != (tcb.sendNext == 0)) return false;
+  if (isSent && tcb.sndNxt != tcb.writeSeq) return false;
+  if (!isEndSound(tcb)) return false;
+  // Without SACK, duplicate acknowledgments stand for segments that nobody knows.
+  if (tcb.has(TcpFlag.SackPermitted) && sacked != tcb.sackedOut) return false;
+  return sent == tcb.packetsOut && lost == tcb.lostOut && again == tcb.retransOut;
+}
+
+/** True if the state is that of a connection with our FIN, or without, as it is. */
+function isEndSound(tcb: Tcb): bool {
+  const tail = tcb.sendTail;
+  const hasFin = tcb.has(TcpFlag.FinSent) || (tail != 0 && TcpFrame.of(tail).is(FrameMark.Fin));
+  const state = <u32>tcb.state;
+  const isOpen = state == TcpState.Established || state == TcpState.CloseWait;
+  return hasFin != isOpen && hasFin == tcb.has(TcpFlag.ShutSend);
+}
+
+function isOldest(tcb: Tcb, frame: TcpFrame): bool {
+  if (tcb.state < <u8>TcpState.Established) return true;
+  return !seqAfter(frame.seq, tcb.sndUna) && seqAfter(frame.endSeq, tcb.sndUna);
+}
+
+/** True if the frame is as one of the send queue has to be. */
+function isQueued(index: u32, frame: TcpFrame, isSent: bool): bool {
+  const fin: u32 = frame.is(FrameMark.Fin) ? 1 : 0;
+  if (frame.endSeq - frame.seq != <u32>frame.payloadBytes + fin) return false;
+  if (!frame.is(FrameMark.Kept) || frame.is(FrameMark.Found) || frame.socket != index) return false;
+  if (frame.state == <u8>FrameState.Sending) return true;
+  // The kernel has it: else that was not noted.
+  return isSent && frame.state == <u8>FrameState.Transmit;
 }
 
 /** Payload in the queue of what is in order, which was walked. */

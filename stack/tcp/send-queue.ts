@@ -149,9 +149,7 @@ export function trimFrame(index: u32, frame: TcpFrame, seq: u32): void {
   if (!seqAfter(seq, frame.seq) || bytes == 0) return;
   const tcb = Tcb.at(index);
   const socket = Socket.at(index);
-  frame.seq += bytes;
-  frame.payloadOffset += bytes;
-  frame.payloadBytes -= <u16>bytes;
+  frame.cutFront(bytes);
   tcb.sendQueuedBytes -= bytes;
   socket.sendBytes -= min<u32>(bytes, socket.sendBytes);
 }

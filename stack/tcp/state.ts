@@ -100,6 +100,13 @@ function storeRelease8(at: usize, value: u8): void {
   storeRelease32(word, kept | ((<u32>value) << shift));
 }
 
+/** The FIN is in the send queue: everything else follows from that, also after a death. */
+export function followOwnFin(tcb: Tcb): void {
+  if (tcb.state == <u8>TcpState.Established) enter(tcb, TcpState.FinWait1);
+  if (tcb.state == <u8>TcpState.CloseWait) enter(tcb, TcpState.LastAck);
+  tcb.flags |= TcpFlag.ShutSend;
+}
+
 /** Counts what the peer did, and wakes who waits for these events. */
 export function announce(index: u32, events: u32): void {
   Socket.at(index).arrivals += 1;

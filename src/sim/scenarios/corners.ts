@@ -116,7 +116,7 @@ const deaths: Scenario = {
   setUp: (world) => {
     const { random } = world;
     const mortal = (name: string) => {
-      const fuse = createFuse();
+      const fuse = createFuse(world.module);
       const cable = randomCable(random);
       return world.addHost(name, { ...cable, fuse, host: { ...cable.host, host: fuse.overrides } });
     };
@@ -124,10 +124,10 @@ const deaths: Scenario = {
     const server = random.chance(0.5) ? mortal("server") : world.addHost("server", {});
     const own = random.stream("server");
     // A peer that has forgotten the connection is found out by this.
-    const talk = (end: End, from: Random) => {
+    const talk = function* (end: End, from: Random): Program {
       end.option(TcpOption.KeepAlive, 1);
       end.option(TcpOption.KeepIdle, 10);
-      return exchange(end, from, from.magnitude(1, 300_000));
+      yield* exchange(end, from, from.magnitude(1, 300_000));
     };
     server.spawn(
       "listener",

@@ -153,7 +153,7 @@ function living(name: string, hoursOf: (random: Random) => number): Scenario {
       const host = (title: string): SimHost => {
         const cable = randomCable(random);
         if (!isMortal) return world.addHost(title, cable);
-        const fuse = createFuse();
+        const fuse = createFuse(world.module);
         const mortal = { ...cable.host, host: fuse.overrides };
         return world.addHost(title, { ...cable, fuse, host: mortal });
       };
