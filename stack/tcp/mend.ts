@@ -248,8 +248,8 @@ function mendSent(index: u32, tcb: Tcb, partner: u32): bool {
     const frame = TcpFrame.of(link);
     const next = frame.next;
     if (!isSendable(index, frame)) return false;
-    const isEmpty = frame.endSeq == frame.seq;
-    if (isEmpty || seqAfter(frame.endSeq, tcb.sndUna)) {
+    // Nor one that was made for bytes which were not copied.
+    if (frame.endSeq != frame.seq && seqAfter(frame.endSeq, tcb.sndUna)) {
       if (last != 0 && !cutBefore(TcpFrame.of(last), frame)) return false;
       if (last == 0) tcb.sendHead = link;
       else TcpFrame.of(last).next = link;
@@ -316,7 +316,6 @@ function recount(index: u32, tcb: Tcb): bool {
     // The kernel has it, so it counts as sent, whether that was noted or not.
     const isOut = frame.state == <u8>FrameState.Transmit && frame.seq == tcb.sndNxt;
     if (isOut) tcb.sndNxt = frame.endSeq;
-    if (isOut && fin != 0) tcb.flags |= TcpFlag.FinSent;
     const isSent = frame.endSeq != frame.seq && !seqAfter(frame.endSeq, tcb.sndNxt);
     if (isSent && tcb.sendNext == 0) countSent(tcb, frame);
     else if (!countUnsent(tcb, frame, link)) return false;
@@ -338,6 +337,7 @@ function countSent(tcb: Tcb, frame: TcpFrame): void {
   }
   if (frame.is(FrameMark.Lost)) tcb.lostOut += 1;
   if (frame.is(FrameMark.Retransmitted)) tcb.retransOut += 1;
+  if (frame.is(FrameMark.Fin)) tcb.flags |= TcpFlag.FinSent;
 }
 
 function countUnsent(tcb: Tcb, frame: TcpFrame, link: u32): bool {

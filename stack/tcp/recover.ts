@@ -202,6 +202,7 @@ function walkSendQueue(index: u32): bool {
       if ((marks & FrameMark.Sacked) != 0) sacked += 1;
       if ((marks & FrameMark.Lost) != 0) lost += 1;
       if ((marks & FrameMark.Retransmitted) != 0) again += 1;
+      if ((marks & FrameMark.Fin) != 0 && !tcb.has(TcpFlag.FinSent)) return false;
     }
     frame.marks = marks | FrameMark.Found;
     frames += 1;

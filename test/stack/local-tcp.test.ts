@@ -4,18 +4,11 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import fc from "fast-check";
-import {
-  FRAME_META_BYTES,
-  FrameMetaView,
-  TcpOption,
-  TCP_HEADROOM_BYTES,
-  TcpState,
-  VIA_KERNEL,
-} from "../../build/gen/layout.ts";
+import { TcpOption, TcpState, VIA_KERNEL } from "../../build/gen/layout.ts";
 import { regionBreaches } from "../../src/core/region-checks.ts";
 import { createHost, type Host } from "../../src/sim/host.ts";
+import { receiveLent, sendLent } from "./lent.ts";
 import { LOCAL, LOCAL_MAC } from "./machine.ts";
-import { killedAt, mortal } from "./mortal.ts";
 
 const compiled = new WebAssembly.Module(
   readFileSync(new URL("../../build/stack.wasm", import.meta.url)),
@@ -27,16 +20,12 @@ const LOOPBACK = "127.0.0.1";
 const SERVER_PORT = 7000;
 const SECOND = 1_000_000_000n;
 
-function createMortal(frameCount = 1024) {
-  const { made, life } = mortal((host) =>
-    createHost(compiled, () => undefined, { frameCount, host }),
-  );
-  made.addInterface({ ifindex: 7, mac: LOCAL_MAC, address: LOCAL });
-  made.calls.clientAdd(77);
-  return { host: made, life };
+function createWorld(frameCount = 1024): Host {
+  const host = createHost(compiled, () => undefined, { frameCount });
+  host.addInterface({ ifindex: 7, mac: LOCAL_MAC, address: LOCAL });
+  host.calls.clientAdd(77);
+  return host;
 }
-
-const createWorld = (frameCount?: number) => createMortal(frameCount).host;
 
 let now = SECOND;
 
@@ -167,39 +156,6 @@ test("a reader that does not read stops the writer, and lets it go on", () => {
   assertSound(host);
 });
 
-/** Sends by lent frames, as a program that copies without the lock does. */
-function sendLent(host: Host, index: number, data: Uint8Array): number {
-  const first = host.calls.tcpLend(index, data.length, 1);
-  if (first === 0) return host.sockets.send(index, data, now);
-  const bytes = host.header.chunkBytes;
-  const room = host.header.frameBytes - TCP_HEADROOM_BYTES;
-  for (let link = first, at = 0; at < bytes; at += room) {
-    const meta = frameMeta(host, link);
-    host.bytes.set(data.subarray(at, Math.min(at + room, bytes)), meta.payloadOffset);
-    link = meta.next;
-  }
-  assert.equal(host.calls.tcpHandIn(index, first, bytes, 1, 0, now), 0);
-  return bytes;
-}
-
-function frameMeta(host: Host, link: number): FrameMetaView {
-  const at = host.header.frameMetaOffset + (link - 1) * FRAME_META_BYTES;
-  return new FrameMetaView(host.view, at);
-}
-
-function receiveLent(host: Host, index: number): Buffer {
-  const first = host.calls.tcpTakeOut(index, 1 << 20, 1, now);
-  if (first === 0) return readAll(host, index);
-  const parts: Uint8Array[] = [];
-  for (let link = first; link !== 0; ) {
-    const meta = frameMeta(host, link);
-    parts.push(host.bytes.slice(meta.payloadOffset, meta.payloadOffset + meta.payloadBytes));
-    link = meta.next;
-  }
-  host.calls.framesTakeBack(first, 1);
-  return Buffer.concat(parts);
-}
-
 test("whatever is sent in whatever way arrives, whole and in order", () => {
   const step = fc.record({
     way: fc.constantFrom("send", "lend", "more", "urgent", "receive", "take", "time"),
@@ -219,13 +175,14 @@ test("whatever is sent in whatever way arrives, whole and in order", () => {
         const [from, to, side] = back ? [accepted, client, 1] : [client, accepted, 0];
         const data = Buffer.from(Uint8Array.from({ length: bytes }, () => counter++ & 255));
         if (way === "receive") got[side as 0].push(readAll(host, to));
-        else if (way === "take") got[side as 0].push(receiveLent(host, to));
+        else if (way === "take")
+          got[side as 0].push(receiveLent(host, to, now) ?? readAll(host, to));
         else if (way === "time") now += SECOND;
         else {
           const flags = { send: 0, more: 1, urgent: 2, lend: 0 }[way];
           const lent = way === "lend";
           const done = lent
-            ? sendLent(host, from, data)
+            ? sendLent(host, from, data, now)
             : host.sockets.send(from, data, now, flags);
           if (done > 0) sent[side as 0].push(data.subarray(0, done));
           counter -= bytes - Math.max(done, 0);
@@ -253,44 +210,3 @@ test("whatever is sent in whatever way arrives, whole and in order", () => {
     { numRuns: 40 },
   );
 });
-
-const actions: Record<string, (host: Host, client: number, server: number) => void> = {
-  connects: (host, _client, server) => connected(host, server, 5009),
-  sends: (host, client) => host.sockets.send(client, Buffer.alloc(5000, 1), now),
-  "sends lent frames": (host, client) => sendLent(host, client, Buffer.alloc(9000, 1)),
-  shuts: (host, client) => host.sockets.shutdown(client, 1, now),
-  closes: (host, client) => host.sockets.close(client, now),
-};
-
-for (const [what, action] of Object.entries(actions)) {
-  test(`killed at any host call while it ${what}: others go on, and nothing is lost`, () => {
-    let kills = 0;
-    for (let n = 0; n < 400; n++) {
-      const { host, life } = createMortal();
-      const server = listener(host);
-      const [client] = connected(host, server, 5000);
-      const [other, others] = connected(host, server, 5001);
-      host.sockets.send(other, Buffer.from("kept"), now);
-      if (!killedAt(life, n, () => action(host, client, server))) break;
-      kills += 1;
-      host.calls.regionRecover();
-      // exasockd removes the program: what it had borrowed comes back.
-      host.calls.clientRemove(1);
-      host.calls.clientAdd(78);
-      assert.deepEqual(regionBreaches(host.view), []);
-      host.sockets.send(other, Buffer.from(", and more"), now);
-      assert.equal(readAll(host, others).toString(), "kept, and more");
-      for (let seconds = 0; seconds < 5; seconds++) {
-        now += SECOND;
-        host.run(now);
-      }
-      assertSound(host);
-      // The connection that was made just in time.
-      host.sockets.accept(server);
-      const [again, there] = connected(host, server, 5002);
-      host.sockets.send(again, Buffer.from("new"), now);
-      assert.equal(readAll(host, there).toString(), "new");
-    }
-    assert.ok(kills > 0, "no host call was reached");
-  });
-}

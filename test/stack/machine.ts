@@ -35,6 +35,7 @@ export interface MachineOptions {
   queues?: number;
   virtual?: boolean;
   host?: HostOverrides;
+  module?: WebAssembly.Module;
 }
 
 export type Machine = ReturnType<typeof createMachine>;
@@ -46,7 +47,7 @@ export const PEER = "10.0.0.2";
 
 export function createMachine(options: MachineOptions = {}) {
   const { frameCount = 1024, frameBytes = 2048, fillTarget = 64, queues = 1 } = options;
-  const stack = createStack(compiled, options.host ?? {});
+  const stack = createStack(options.module ?? compiled, options.host ?? {});
   const { calls, memory, view } = stack;
   const bytes = new Uint8Array(memory);
   const status = calls.regionFormat(BigInt(memory.byteLength), frameBytes, frameCount, BUILD_HASH);

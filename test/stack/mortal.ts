@@ -1,11 +1,20 @@
-// What dies at a host call, as if the process had stopped there: the call throws.
+// What dies at a host call, or before a store to memory, as if the process had stopped there: the
+// call throws. Nothing else that happens between two of these outlives a process.
 
+import { readFileSync } from "node:fs";
 import type { HostOverrides } from "../../src/core/instance.ts";
+
+/** Host calls are killed at by themselves; everything else that changes memory has a probe. */
+export const PROBED = new WebAssembly.Module(
+  readFileSync(new URL("../../build/stack-probed.wasm", import.meta.url)),
+);
+/** No call has more host calls and stores. */
+export const KILLS_MAX = 100_000;
 
 class Killed extends Error {}
 
 export interface Life {
-  /** Host calls. */
+  /** Host calls and stores. */
   left: number;
 }
 
@@ -29,13 +38,14 @@ export function mortal<T extends { view: DataView }>(create: (host: HostOverride
       if (words) Atomics.store(words, at >>> 2, value);
       else early.push([at, value]);
     },
+    store: spend,
   });
   words = new Int32Array(made.view.buffer);
   for (const [at, value] of early) Atomics.store(words, at >>> 2, value);
   return { made, life };
 }
 
-/** Runs `action`, killed at its n-th host call. False when it got through alive. */
+/** Runs `action`, killed at its n-th host call or store. False when it got through alive. */
 export function killedAt(life: Life, n: number, action: () => void): boolean {
   life.left = n;
   try {
