@@ -33,6 +33,7 @@ import { footprint, formatRegion, joinRegion } from "./region/lifecycle";
 import { recoverRegion } from "./region/recover";
 import { handIn, lend, takeBack, takeOut } from "./local/lending";
 import { settle } from "./local/segments";
+import { hearEnds, ignoreEnds } from "./socket/ends";
 import { setSocketOption } from "./socket/options";
 import { dequeue } from "./socket/queue";
 import { readinessOf, takeError } from "./socket/readiness";
@@ -120,6 +121,19 @@ export function daemonAdd(): void {
 /** exasockd, which took over from a dead one, can be asked: programs are to connect to it. */
 export function daemonReady(): void {
   RegionHeader.get().queueEpoch += 1;
+}
+
+/** exasockd hears of the ends of kernel sockets. */
+export function endsHear(): void {
+  hearEnds();
+}
+
+/**
+ * exasockd is about to hear no more of the ends of kernel sockets, until the region asks for it. 0:
+ * it has to, since a socket may be held by several processes.
+ */
+export function endsIgnore(): u32 {
+  return ignoreEnds() ? 1 : 0;
 }
 
 /** exasockd ends on purpose, and the region with it. */

@@ -16,6 +16,18 @@ struct Process process = {.control = -1,
                           .wait = EXASOCK_WAIT_ADAPTIVE,
                           .wires = {.bell = -1}};
 
+/* So long exasockd takes at most to listen, if it lives. */
+#define ENDS_WAIT_NANOS 20000000u
+
+void process_await_ends(void) {
+  struct timespec pause = {.tv_nsec = 50000};
+  uint64_t deadline = now_nanos() + ENDS_WAIT_NANOS;
+  while (__atomic_load_n(&core_header()->ends, __ATOMIC_ACQUIRE) != Ends_Heard) {
+    if (now_nanos() >= deadline) return;
+    nanosleep(&pause, NULL);
+  }
+}
+
 void process_before_fork(void) {
   fd_share_all();
   epoll_before_fork();

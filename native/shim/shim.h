@@ -228,6 +228,8 @@ extern struct Process process;
 void process_init(void);
 /* Around every way to fork. */
 void process_before_fork(void);
+/* Returns when exasockd hears of the ends of kernel sockets, or does not come. */
+void process_await_ends(void);
 void process_in_child(void);
 /* Joins the stack if that was not tried yet. False: go on without it. */
 bool process_join(void);

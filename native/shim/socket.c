@@ -133,6 +133,7 @@ void socket_share(struct Endpoint *endpoint) {
   if (!socket_is_accelerated(endpoint) || !process_usable() || !stack_lock()) return;
   w2c_stack_socketSetOption(stack, endpoint->index, SocketOption_Shared, 1);
   stack_unlock();
+  if (UNLIKELY(core_header()->ends != Ends_Heard)) process_await_ends();
 }
 
 bool socket_is_shared(const struct Endpoint *endpoint) {

@@ -252,12 +252,15 @@ export class Daemon {
   }
 
   #rung(): void {
+    this.#sockets.follow();
     if (this.#destinations.answer()) setImmediate(() => this.#rung());
     this.#destinations.findMissing();
     this.#pump.pump();
   }
 
   #clientsChanged(): void {
+    // What the kernel closes for it, it does not end itself.
+    this.#sockets.listen();
     this.#pump.setActive(this.#clients.size > 0);
     this.#idleSinceMillis = performance.now();
     setTimeout(() => {

@@ -36,6 +36,7 @@ export class HeldPorts {
   readonly #held = new Map<string, HeldPort>();
   #left: LeftPort[] = [];
   #timer: NodeJS.Timeout | undefined;
+  #count = 0;
 
   readonly #locals: () => Iterable<Buffer>;
 
@@ -45,6 +46,11 @@ export class HeldPorts {
     this.#locals = locals;
     // Where that is not allowed, fewer ports are held.
     native().setLimit(RLIMIT_NOFILE, DESCRIPTORS_MAX, DESCRIPTORS_MAX);
+  }
+
+  /** How many have been held so far. */
+  get count(): number {
+    return this.#count;
   }
 
   /** Holds a local address's port if connections of the stack still use it in a moment. */
@@ -80,7 +86,12 @@ export class HeldPorts {
     address.copy(name, 4);
     // Somebody else may have it already.
     if (native().bind(fd, name) < 0) native().close(fd);
-    else this.#held.set(key, { fd, lo, portNet });
+    else this.#keep(key, { fd, lo, portNet });
+  }
+
+  #keep(key: string, port: HeldPort): void {
+    this.#held.set(key, port);
+    this.#count += 1;
   }
 
   /** Lets go of ports that no connection uses any more. Called about once a second. */

@@ -2,7 +2,14 @@
 // when it destroys one, and is asked now and then in case that was missed. A TCP connection goes on
 // without its program, as long as it takes to deliver what close(2) promised.
 
-import { MAX_SOCKETS, SOCKETS_OFFSET, SocketState, SocketView } from "../../build/gen/layout.ts";
+import {
+  Ends,
+  MAX_SOCKETS,
+  SOCKETS_OFFSET,
+  SocketFlag,
+  SocketState,
+  SocketView,
+} from "../../build/gen/layout.ts";
 import { ipv4BytesOf } from "./address.ts";
 import { HeldPorts } from "./held-ports.ts";
 import { livingSockets } from "./living-sockets.ts";
@@ -23,6 +30,12 @@ import { SharedPorts, SharedPortsTold } from "./shared-ports.ts";
 
 /** Sockets that end by the thousand are handled so often. */
 const PAUSE_MILLIS = 5;
+/** So many ends that were no news say that it is not worth while to listen. */
+const STALE_MAX = 2000;
+/** It is listened for so long once somebody asked for it. */
+const LISTEN_MILLIS = 3000;
+/** Between two looks at which sockets live. */
+const SECOND_LOOK_MILLIS = 20;
 
 /** Network-order port as loaded little-endian. */
 export function portOf(portNet: number): number {
@@ -62,6 +75,13 @@ export class Sockets {
   readonly #shared = new SharedPortsTold();
   readonly #locals: () => Iterable<Buffer>;
   readonly #sources: SocketSources;
+  /** Ends that were told one after the other, and were no news. */
+  #stale = 0;
+  #isListening = true;
+  #listensUntil = 0;
+  /** Ports that had been held when it was last thought of. */
+  #portsBefore = 0;
+  #second: NodeJS.Timeout | undefined;
   /** The same of connections, whose twins are in no list. */
   #lostConnections = new Set<bigint>();
   /** Cookies that the previous dump did not show although the region had them bound. */
@@ -80,6 +100,7 @@ export class Sockets {
           if (gone) this.#destroyed(gone);
         }
         sources.onOrphans();
+        if (this.#stale >= STALE_MAX) this.#ignore();
       },
       onLost: () => {
         this.#log.warn("notifications of destroyed sockets were lost: looking for all");
@@ -92,8 +113,57 @@ export class Sockets {
   }
 
   #destroyed({ cookie, family, localAddress, localPort }: DiagSocket): void {
-    this.#region.stack.socketForget(cookie);
+    const isNews = this.#region.stack.socketForget(cookie) !== 0;
+    this.#stale = isNews ? 0 : this.#stale + 1;
     if (family === AF_INET && localPort !== 0) this.#ports.hold(localAddress, localPort);
+  }
+
+  /**
+   * Stops to listen, where programs end their sockets themselves: to be told of thousands in a
+   * second takes more of a CPU than they do. The region says when it matters again.
+   */
+  #ignore(): void {
+    const isNews = this.#ports.count !== this.#portsBefore;
+    this.#stale = 0;
+    this.#portsBefore = this.#ports.count;
+    if (!this.#isListening || isNews || performance.now() < this.#listensUntil) return;
+    if (this.#region.stack.endsIgnore() === 0) return;
+    this.#events.leave();
+    this.#isListening = false;
+    this.#log.debug("the ends of kernel sockets are not listened to");
+  }
+
+  /** Listens again, if need be, and looks for what ended meanwhile with its program. */
+  listen(): void {
+    if (this.#isListening) return;
+    this.#isListening = true;
+    this.#events.join();
+    this.#region.stack.endsHear();
+    this.#log.debug("the ends of kernel sockets are listened to");
+    this.#stale = 0;
+    this.#holdOrphans();
+    this.#lookTwice();
+  }
+
+  /** If the region wants it; and then it will soon want it again. */
+  follow(): void {
+    if (this.#region.header.ends !== Ends.Wanted) return;
+    this.#listensUntil = performance.now() + LISTEN_MILLIS;
+    this.listen();
+  }
+
+  /** None was shared while nobody listened: what its program does not have, nobody has. */
+  #lookTwice(): void {
+    const isUnshared = ({ flags }: SocketView) => (flags & SocketFlag.Shared) === 0;
+    this.reconcile();
+    const before = new Set(this.#withoutTwin(isUnshared));
+    clearTimeout(this.#second);
+    this.#second = setTimeout(() => {
+      this.reconcile();
+      if (before.size === 0) return;
+      this.#endLost(this.#withoutTwin(isUnshared), before, "connection of a program that ended");
+      this.#sources.onOrphans();
+    }, SECOND_LOOK_MILLIS);
   }
 
   /** Lets go of what was held for connections that are over. Called about once a second. */
@@ -153,17 +223,23 @@ export class Sockets {
    * way to another process.
    */
   #reconcileConnections(): void {
+    const missing = this.#withoutTwin(() => true);
+    const what = "connection without a kernel twin ended";
+    this.#lostConnections = this.#endLost(missing, this.#lostConnections, what);
+    this.#sources.onOrphans();
+  }
+
+  /** Cookies of those connections of the wanted ones whose twin no process holds. */
+  #withoutTwin(isWanted: (view: SocketView) => boolean): bigint[] {
     const wanted = new Set<bigint>();
     for (const { view } of regionSockets(this.#region)) {
       const { state, protocol, cookie } = view;
       const isConnection = state === SocketState.Connected && protocol === IPPROTO_TCP;
-      if (isConnection && cookie !== 0n) wanted.add(cookie);
+      if (isConnection && cookie !== 0n && isWanted(view)) wanted.add(cookie);
     }
+    if (wanted.size === 0) return [];
     const living = livingSockets(wanted, this.#sources.programs());
-    const missing = [...wanted].filter((cookie) => living?.has(cookie) === false);
-    const what = "connection without a kernel twin ended";
-    this.#lostConnections = this.#endLost(missing, this.#lostConnections, what);
-    this.#sources.onOrphans();
+    return [...wanted].filter((cookie) => living?.has(cookie) === false);
   }
 
   /**
@@ -172,19 +248,26 @@ export class Sockets {
    */
   takeOver(): void {
     this.#shared.takeOver(this.#region.sharedPorts());
-    for (const { view } of regionSockets(this.#region)) {
-      const { cookie, protocol, state, localLo: lo, localHi: hi } = view;
-      if (protocol !== IPPROTO_TCP || state !== SocketState.Connected || cookie !== 0n) continue;
-      const address = ipv4BytesOf({ hi, lo });
-      if (address) this.#ports.hold(address, portOf(view.localPortNet));
-    }
+    this.#region.stack.endsHear();
+    this.#holdOrphans();
     for (let looks = 0; looks < 2; looks++) {
       this.reconcile();
       this.#reconcileConnections();
     }
   }
 
+  /** The ports of connections without a program. */
+  #holdOrphans(): void {
+    for (const { view } of regionSockets(this.#region)) {
+      const { cookie, protocol, state, localLo: lo, localHi: hi } = view;
+      if (protocol !== IPPROTO_TCP || state !== SocketState.Connected || cookie !== 0n) continue;
+      const address = ipv4BytesOf({ hi, lo });
+      if (address) this.#ports.hold(address, portOf(view.localPortNet));
+    }
+  }
+
   close(): void {
+    clearTimeout(this.#second);
     this.#events.close();
     this.#requests.close();
     this.#ports.close();

@@ -1,6 +1,7 @@
 // What `exasockctl status` shows, as one JSON object.
 
 import {
+  Ends,
   INTERFACES_OFFSET,
   InterfaceView,
   QueueState,
@@ -97,6 +98,8 @@ export interface Status {
   };
   /** True while exasockd itself moves the packets because no program waits. */
   readonly pumping: boolean;
+  /** False while exasockd does not listen to the ends of kernel sockets: none would be news. */
+  readonly endsHeard: boolean;
   readonly interfaces: InterfaceStatus[];
   /** Why others are not used. */
   readonly unusable: { readonly name: string; readonly reason: string }[];
@@ -233,6 +236,7 @@ export function readStatus(region: Region, sources: StatusSources): Status {
       freeFrames: region.freeFrames,
     },
     pumping: sources.pumping,
+    endsHeard: region.header.ends === Ends.Heard,
     interfaces: [...sources.interfaces].map((one) => interfaceStatus(region, one)),
     unusable: [...sources.failures].map(([name, reason]) => ({ name, reason })),
     programs: sources.clients.map(({ pid, uid, command, slot }) => ({ pid, uid, command, slot })),

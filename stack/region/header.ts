@@ -61,7 +61,9 @@ export class RegionHeader {
   /** 1 if tcpChunk stopped at the urgent mark: a call that receives ends there. */
   chunkEndsAtMark: u32;
   reserved1: u64;
-  reserved2: u64;
+  /** An Ends: whether exasockd hears of the ends of kernel sockets. Read without the lock. */
+  ends: u32;
+  reserved2: u32;
 
   /** Queues whose TX ring wants a sendto(), one bit each. */
   kickQueues: u64;

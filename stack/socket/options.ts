@@ -1,5 +1,6 @@
 import { storeRelease32 } from "../host";
 import { RegionHeader } from "../region/header";
+import { wantEnds } from "./ends";
 import { Socket, SocketFlag, SocketOption } from "./socket";
 
 const TIMESTAMP_FLAGS: u32 = SocketFlag.Timestamp | SocketFlag.TimestampNanos;
@@ -12,6 +13,7 @@ export function setSocketOption(index: u32, option: u32, value: u32): i32 {
     const bit: u32 = (<u32>1) << option;
     const flags = value != 0 ? socket.flags | bit : socket.flags & ~bit;
     storeRelease32(changetype<usize>(socket) + offsetof<Socket>("flags"), flags);
+    if (option == <u32>SocketOption.Shared && value != 0) wantEnds();
     if ((flags & TIMESTAMP_FLAGS) != 0) RegionHeader.get().timestampsWanted = 1;
     return 0;
   }

@@ -11,6 +11,7 @@ import { FrameMark } from "../region/frames";
 import { RegionHeader } from "../region/header";
 import { notifySocket } from "../wait/waiter";
 import { adoptCookie, place, unsteer } from "../socket/table";
+import { wantEnds } from "../socket/ends";
 import { isSocket, Socket, SocketState } from "../socket/socket";
 import { demuxLocal } from "../udp/demux";
 import { PROTOCOL_TCP } from "../wire/tcp";
@@ -355,6 +356,7 @@ function orphan(index: u32): void {
   removeItemsOf(index, false);
   // Keepalive is for programs.
   if (tcb.state != <u8>TcpState.TimeWait) tcb.lingerAt = 0;
+  else wantEnds();
   notifySocket(index, EVENTS_ALL);
 }
 

@@ -2,7 +2,10 @@
 // 3.6 and 3.10.7.4, and how Linux ends connections that no program has any more.
 
 import { seqAfter } from "../base/seq";
+import { isThisHost } from "../local/address";
 import { RegionHeader } from "../region/header";
+import { wantEnds } from "../socket/ends";
+import { Socket } from "../socket/socket";
 import { TCP_FIN } from "../wire/tcp";
 import { replyReset } from "./reply";
 import { purgeOutOfOrder, announce, enter, enterTimeWait, finish, TIME_WAIT_NANOS } from "./state";
@@ -62,6 +65,9 @@ function enterFinWait2(index: u32, tcb: Tcb, segment: Segment): void {
 /** TCP_LINGER2, tcp(7): how long an orphan waits in FIN-WAIT-2. */
 export function waitForFin(index: u32, tcb: Tcb, now: u64): void {
   const seconds = tcb.linger2Seconds == 0 ? 60 : tcb.linger2Seconds;
+  // Its port outlives the kernel socket, and the kernel might give that out.
+  const socket = Socket.at(index);
+  if (!isThisHost(socket.remoteHi, socket.remoteLo)) wantEnds();
   setLinger(index, tcb, now + <u64>seconds * SECOND_NANOS);
 }
 

@@ -8,6 +8,7 @@ import { RegionHeader } from "../region/header";
 import { isThisHost } from "../local/address";
 import { partLocal } from "../local/stream";
 import { drainQueue, forgetCookie, freeSlot, unsteer } from "../socket/table";
+import { wantEnds } from "../socket/ends";
 import { Socket } from "../socket/socket";
 import { notifySocket } from "../wait/waiter";
 import { leaveSynQueue } from "./accept-queue";
@@ -235,6 +236,7 @@ export function enterTimeWait(index: u32, now: u64): void {
     countTimeWait(tcb.port, 1);
   }
   enter(tcb, TcpState.TimeWait);
+  if (tcb.has(TcpFlag.Orphan)) wantEnds();
   purgeSendQueue(index);
   tcb.retransmitAt = 0;
   tcb.delackAt = 0;

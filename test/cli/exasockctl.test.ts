@@ -20,6 +20,7 @@ const statusSchema = z.strictObject({
   uptimeSeconds: count,
   region: z.strictObject({ bytes: count, frameBytes: count, frames: count, freeFrames: count }),
   pumping: z.boolean(),
+  endsHeard: z.boolean(),
   interfaces: z.array(
     z.strictObject({
       name: z.string(),

@@ -53,6 +53,7 @@ describe("the status for people", () => {
     uptimeSeconds: 61,
     region: { bytes: 256 << 20, frameBytes: 2048, frames: 8192, freeFrames: 6144 },
     pumping: true,
+    endsHeard: true,
     interfaces: [],
     unusable: [{ name: "eth1", reason: "no such interface" }],
     programs: [],

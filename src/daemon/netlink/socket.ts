@@ -18,6 +18,10 @@ const AF_NETLINK = 16;
 const SOCK_RAW = 3;
 const SOL_SOCKET = 1;
 const SO_RCVBUFFORCE = 33;
+const SOL_NETLINK = 270;
+const NETLINK_ADD_MEMBERSHIP = 1;
+const NETLINK_DROP_MEMBERSHIP = 2;
+const GROUPS_MAX = 32;
 const MSG_TRUNC = 0x20;
 const EAGAIN = 11;
 const EINTR = 4;
@@ -122,6 +126,7 @@ export interface EventHandlers {
 /** Notifications of multicast groups. */
 export class NetlinkEvents {
   readonly #fd: number;
+  readonly #groups: number;
   readonly #watch: Watch;
   readonly #handlers: EventHandlers;
   readonly #buffer = Buffer.alloc(BUFFER_BYTES);
@@ -133,6 +138,7 @@ export class NetlinkEvents {
    */
   constructor(protocol: number, groups: number, handlers: EventHandlers, pauseMillis = 0) {
     this.#handlers = handlers;
+    this.#groups = groups;
     this.#fd = open(protocol, groups);
     const size = Buffer.alloc(4);
     size.writeUInt32LE(EVENT_BACKLOG_BYTES);
@@ -165,6 +171,25 @@ export class NetlinkEvents {
       const { messages, malformed } = decodeMessages(Buffer.from(this.#buffer.subarray(0, length)));
       if (messages.length > 0) this.#handlers.onMessages(messages);
       if (malformed) this.#handlers.onLost();
+    }
+  }
+
+  /** Stops to hear of anything: then it costs nobody anything. */
+  leave(): void {
+    this.#setMembership(NETLINK_DROP_MEMBERSHIP);
+  }
+
+  /** Hears of what happens from now on, again. */
+  join(): void {
+    this.#setMembership(NETLINK_ADD_MEMBERSHIP);
+  }
+
+  #setMembership(change: number): void {
+    const group = Buffer.alloc(4);
+    for (let bit = 0; bit < GROUPS_MAX; bit++) {
+      if ((this.#groups & (1 << bit)) === 0) continue;
+      group.writeUInt32LE(bit + 1);
+      check(native().setSocketOption(this.#fd, SOL_NETLINK, change, group), "netlink groups");
     }
   }
 
