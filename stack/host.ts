@@ -9,5 +9,10 @@ export declare function loadAcquire32(at: usize): u32;
 export declare function storeRelease32(at: usize, value: u32): void;
 /** Full fence: earlier writes are visible before any later read. */
 export declare function fence(): void;
+/**
+ * Keeps the C compiler from moving stores across: what is repaired after a death between two of them
+ * depends on which was first. No instruction.
+ */
+export declare function barrier(): void;
 /** Reports a programmer's error and does not return. */
 export declare function fault(code: u32): void;

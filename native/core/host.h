@@ -26,6 +26,11 @@ static inline void w2c_host_fence(struct w2c_host *host) {
   __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
+static inline void w2c_host_barrier(struct w2c_host *host) {
+  (void)host;
+  __atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
 /* Prints the fault's number (stack/fault.ts) and aborts. */
 __attribute__((noreturn)) void core_fault(uint32_t code);
 

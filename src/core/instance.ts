@@ -63,6 +63,7 @@ function hostFunctions(late: { words: Int32Array }): HostImports {
   return {
     loadAcquire32: (at) => Atomics.load(late.words, at >>> 2),
     storeRelease32: (at, value) => void Atomics.store(late.words, at >>> 2, value),
+    barrier: () => {},
     fence: () => void Atomics.add(fenceWord, 0, 0),
     fault: (code) => {
       throw new StackFault(code);

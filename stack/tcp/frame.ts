@@ -13,6 +13,7 @@ import {
   NO_FRAME,
   takeFrame,
 } from "../region/frames";
+import { barrier } from "../host";
 import { takeSpare } from "../local/spare";
 import { RegionHeader } from "../region/header";
 import { Socket } from "../socket/socket";
@@ -67,12 +68,14 @@ export class TcpFrame {
     const at = changetype<usize>(this) + offsetof<TcpFrame>("payloadOffset");
     // The offset in the low half, the length above it.
     store<u64>(at, load<u64>(at) + <u64>bytes - ((<u64>bytes) << 32));
+    barrier();
     this.seq += bytes;
   }
 
   /**
    * Completes, or undoes, a change that a death has cut short: cutFront(), payload that was added
-   * (the length first, then endSeq), a FIN that was (first the mark).
+   * (the length first, then endSeq) or cut off behind (endSeq first), a FIN that was added (first
+   * the mark).
    */
   settle(): void {
     const fin: i32 = this.is(FrameMark.Fin) ? 1 : 0;

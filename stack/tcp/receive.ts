@@ -4,7 +4,7 @@
 
 import { seqAfter, seqAfterEq, seqBefore, seqBeforeEq, seqMin } from "../base/seq";
 import { DATAGRAM_OVERHEAD_BYTES, RESERVED_FRAMES } from "../config";
-import { storeRelease32 } from "../host";
+import { barrier, storeRelease32 } from "../host";
 import { availableFrames, FrameMark, FrameState } from "../region/frames";
 import { RegionHeader } from "../region/header";
 import { Socket } from "../socket/socket";
@@ -117,7 +117,9 @@ export function extend(frame: TcpFrame, at: u32, bytes: u32): bool {
   // An end at the border of the next frame would look like a whole frame of room.
   if (room == header.frameBytes || room < bytes) return false;
   memory.copy(<usize>end, <usize>at, <usize>bytes);
+  // In this order: see TcpFrame.settle().
   frame.payloadBytes += <u16>bytes;
+  barrier();
   frame.endSeq += bytes;
   header.rxCoalesced += 1;
   return true;
@@ -344,6 +346,7 @@ function takeFromOutOfOrder(index: u32, socket: Socket, tcb: Tcb): bool {
     // Before its frame is let go: whoever is killed in between leaves the FIN in one of the two.
     if (hasFin && isBare && !isOld) {
       takeFin(tcb);
+      barrier();
       isClosed = true;
     }
     tcb.oooHead = frame.next;

@@ -4,6 +4,7 @@
 
 import { seqAfter } from "../base/seq";
 import { DATAGRAM_OVERHEAD_BYTES, RESERVED_FRAMES, SPARED_FRAMES, TCP_FRAMES_MIN } from "../config";
+import { barrier } from "../host";
 import { FrameMark } from "../region/frames";
 import { RegionHeader } from "../region/header";
 import { Socket } from "../socket/socket";
@@ -68,7 +69,9 @@ export function commit(index: u32, bytes: u32): void {
   const tail = tcb.sendTail;
   if (tail == 0) return;
   const frame = TcpFrame.of(tail);
+  // In this order: see TcpFrame.settle().
   frame.payloadBytes += <u16>bytes;
+  barrier();
   frame.endSeq += bytes;
   tcb.writeSeq += bytes;
   tcb.sendQueuedBytes += bytes;
@@ -119,6 +122,7 @@ export function queueFin(index: u32): bool {
   }
   const frame = TcpFrame.of(tcb.sendTail);
   frame.marks |= FrameMark.Fin;
+  barrier();
   frame.endSeq += 1;
   tcb.finSeq = tcb.writeSeq;
   tcb.writeSeq += 1;
@@ -172,9 +176,13 @@ export function splitFrame(index: u32, link: u32, bytes: u32): bool {
   second.nanos = first.nanos;
   second.marks = first.marks;
   second.next = first.next;
+  barrier();
   first.next = other;
-  first.payloadBytes = <u16>bytes;
+  barrier();
+  // In this order: see TcpFrame.settle().
   first.endSeq = first.seq + bytes;
+  barrier();
+  first.payloadBytes = <u16>bytes;
   first.marks &= ~(FrameMark.Fin | FrameMark.Push);
   if (tcb.sendTail == link) tcb.sendTail = other;
   tcb.sendFrames += 1;
