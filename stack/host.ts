@@ -10,8 +10,8 @@ export declare function storeRelease32(at: usize, value: u32): void;
 /** Full fence: earlier writes are visible before any later read. */
 export declare function fence(): void;
 /**
- * Keeps the C compiler from moving stores across: what is repaired after a death between two of them
- * depends on which was first. No instruction.
+ * Keeps the C compiler from moving stores across: what is repaired after a death between two of
+ * them depends on which was first. No instruction.
  */
 export declare function barrier(): void;
 /** Reports a programmer's error and does not return. */

@@ -158,6 +158,7 @@ void fd_set_endpoint(int fd, struct Endpoint *endpoint) {
   set(fd, FD_SOCKET, endpoint);
 }
 
+/* The kernel just gave the number out. */
 void fd_set_plain(int fd) {
   if (fd < FD_MAX) fd_state[fd] = FD_PLAIN;
 }

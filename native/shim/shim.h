@@ -78,7 +78,7 @@ struct Endpoint {
   uint32_t generation;
   /* Our own descriptor of it while nobody but `waiters` has it; else -1. */
   int held;
-  /* Descriptors of this process that refer to it. A new use of the slot is zero from here on. */
+  /* Descriptors of this process that refer to it. A new use is zero from here on. */
   _Atomic uint32_t references;
   /* Threads that are blocked in a call for it: it lives on for them when the last descriptor goes. */
   _Atomic uint32_t waiters;
@@ -143,7 +143,6 @@ static inline bool is_nowhere(const void *pointer) {
 bool fd_is(int *fd, enum FdState wanted);
 /* The endpoint behind a descriptor in state FD_SOCKET. */
 struct Endpoint *fd_endpoint(int fd);
-/* What is behind a number that the kernel just gave out. */
 void fd_set_plain(int fd);
 struct Epoll *fd_epoll(int fd);
 /* A descriptor that refers to this epoll instance, or -1. */
@@ -152,7 +151,6 @@ int fd_of_epoll(const struct Epoll *epoll, int guess);
 struct Endpoint *fd_socket(int fd);
 /* The endpoint in use behind this one; NULL begins and ends. */
 struct Endpoint *endpoint_next(const struct Endpoint *before);
-/* Forgets that a descriptor is ours. */
 void fd_make_plain(int fd);
 /* The same, after a look at descriptors that are unknown yet. Both NULL: libc's business. */
 static inline bool fd_is_ours(int fd) {
@@ -228,9 +226,9 @@ extern struct Process process;
 void process_init(void);
 /* Around every way to fork. */
 void process_before_fork(void);
-/* Returns when exasockd hears of the ends of kernel sockets, or does not come. */
-void process_await_ends(void);
 void process_in_child(void);
+/* Waits until exasockd hears of the ends of kernel sockets. */
+void process_await_ends(void);
 /* Joins the stack if that was not tried yet. False: go on without it. */
 bool process_join(void);
 /* Fetches the AF_XDP sockets anew after exasockd changed them. */

@@ -1,6 +1,6 @@
-// node probe-stores.mjs FROM TO: the module with a call of probe.store() before each store to memory,
-// so that tests can stop the stack at every one. Plain JavaScript in a process of its own, for the
-// reason that asc-worker.mjs has.
+// node probe-stores.mjs FROM TO: the module with a call of probe.store() before each store to
+// memory, so that tests can stop the stack at every one. Plain JavaScript in a process of its own,
+// for the reason that asc-worker.mjs has.
 
 import { readFileSync, writeFileSync } from "node:fs";
 import binaryen from "binaryen";

@@ -217,8 +217,9 @@ describe("exasockctl", { skip: skipWithoutRoot }, () => {
     const text = await control("doctor");
     assert.equal(text.code, code);
     for (const { level, subject, message } of findings) {
-      const line = text.stdout.split("\n").find((one) => one.includes(message));
-      assert.ok(line?.startsWith(level) && line.includes(subject), message);
+      const isLine = (line: string) =>
+        line.startsWith(level) && line.includes(subject) && line.endsWith(message);
+      assert.ok(text.stdout.split("\n").some(isLine), `${subject}: ${message}`);
     }
     const own = findings.find(({ subject }) => subject === `interface ${host.interfaceName}`);
     assert.match(own?.message ?? "", /^in use: native XDP, copy mode, MTU 1500$/);
