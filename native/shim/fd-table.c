@@ -239,6 +239,7 @@ void fd_share_all(void) {
   for (struct Endpoint *one = endpoint_next(NULL); one != NULL; one = endpoint_next(one)) {
     if (!one->shared) socket_share(one);
   }
+  process_await_ends();
 }
 
 static void each_passed(const struct msghdr *message, void (*visit)(int fd)) {
@@ -265,7 +266,10 @@ static void leaving(int fd) {
 }
 
 void fd_received(const struct msghdr *message) { each_passed(message, fd_appeared); }
-void fd_sent(const struct msghdr *message) { each_passed(message, leaving); }
+void fd_sent(const struct msghdr *message) {
+  each_passed(message, leaving);
+  process_await_ends();
+}
 
 /*
  * Our own descriptors lie high, where programs that number theirs (dup2, select's limit) do not

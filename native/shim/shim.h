@@ -227,7 +227,7 @@ void process_init(void);
 /* Around every way to fork. */
 void process_before_fork(void);
 void process_in_child(void);
-/* Waits until exasockd hears of the ends of kernel sockets. */
+/* Until exasockd hears of the ends of kernel sockets, if it was just asked to. */
 void process_await_ends(void);
 /* Joins the stack if that was not tried yet. False: go on without it. */
 bool process_join(void);

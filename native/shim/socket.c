@@ -133,7 +133,6 @@ void socket_share(struct Endpoint *endpoint) {
   if (!socket_is_accelerated(endpoint) || !process_usable() || !stack_lock()) return;
   w2c_stack_socketSetOption(stack, endpoint->index, SocketOption_Shared, 1);
   stack_unlock();
-  if (UNLIKELY(core_header()->ends != Ends_Heard)) process_await_ends();
 }
 
 bool socket_is_shared(const struct Endpoint *endpoint) {
@@ -295,7 +294,7 @@ static const char *enter_stack(int fd, struct Endpoint *endpoint) {
   socket_count_arrivals(fd, endpoint, cookie);
   for (unsigned i = 0; i < OPTIONS; i++) mirror(fd, endpoint, &options[i]);
   socket_set_nonblocking(endpoint, (real.fcntl(fd, F_GETFL, NULL) & O_NONBLOCK) != 0);
-  if (endpoint->shared) socket_share(endpoint);
+  if (endpoint->shared) socket_share(endpoint), process_await_ends();
   why = place(fd, (uint32_t)index);
   if (why != NULL) leave_stack(endpoint);
   return why;

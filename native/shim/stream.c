@@ -54,7 +54,7 @@ bool stream_enter(int fd, struct Endpoint *endpoint, uint64_t cookie) {
   socket_adopt(endpoint, (uint32_t)index);
   if (endpoint->optionsSet != 0) stream_mirror_all(fd, endpoint);
   if (endpoint->nonblocking) socket_set_nonblocking(endpoint, true);
-  if (endpoint->shared) socket_share(endpoint);
+  if (endpoint->shared) socket_share(endpoint), process_await_ends();
   return true;
 }
 
