@@ -43,6 +43,8 @@ const HOUSEKEEPING_MILLIS = 1000;
 const RETRY_ROUNDS = 5;
 /** Every so many rounds of housekeeping programs that can't use their sockets are looked for. */
 const STRAY_ROUNDS = 2;
+/** Every so many rounds of housekeeping the ends of kernel sockets are listened to again. */
+const LISTEN_ROUNDS = 2;
 /** Sockets of a program that ended are looked for after this long. */
 const RECONCILE_AFTER_EXIT_MILLIS = 100;
 
@@ -279,6 +281,7 @@ export class Daemon {
     this.#destinations.findMissing();
     this.#sockets.reconcile();
     if (this.#rounds % STRAY_ROUNDS === 0) this.#strays.look();
+    if (this.#rounds % LISTEN_ROUNDS === 0) this.#sockets.listen();
     if (this.#rounds % RETRY_ROUNDS === 0) this.#interfaces.retryFailed();
     this.#sockets.releasePorts();
     this.#clients.dropDead();

@@ -100,5 +100,8 @@ test("what exasockd does not listen to is not missed", { skip: skipWithoutRoot }
     assert.equal(flood.client.exit, null);
     await until("exasockd to listen no longer", async () => (await hears(left)) === false);
     await assertSound(left);
+    flood.client.kill("SIGKILL");
+    await flood.client.waitForExit();
+    await until("exasockd to listen again", async () => (await hears(left)) === true);
   });
 });
