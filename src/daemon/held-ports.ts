@@ -85,12 +85,11 @@ export class HeldPorts {
     name.writeUInt16BE(port, 2);
     address.copy(name, 4);
     // Somebody else may have it already.
-    if (native().bind(fd, name) < 0) native().close(fd);
-    else this.#keep(key, { fd, lo, portNet });
-  }
-
-  #keep(key: string, port: HeldPort): void {
-    this.#held.set(key, port);
+    if (native().bind(fd, name) < 0) {
+      native().close(fd);
+      return;
+    }
+    this.#held.set(key, { fd, lo, portNet });
     this.#count += 1;
   }
 

@@ -1,6 +1,7 @@
 // After a death that held the lock: tables, lists and the wheel anew from what each connection
 // says of itself. The one connection that was being changed, and any whose queues do not add up, is
-// over: its program gets ECONNRESET, its peer a reset when it next sends.
+// put in order (tcp/mend.ts). One that can't be is over: its program gets ECONNRESET, its peer a
+// reset when it next sends.
 
 import { seqAfter } from "../base/seq";
 import { FrameMark, FrameMeta, FrameState } from "../region/frames";
@@ -45,7 +46,6 @@ export function forgetTcp(): void {
   for (let index: u32 = 1; index < header.socketHigh; index++) {
     const tcb = Tcb.at(index);
     tcb.wheelSlot = 0;
-    tcb.port = 0;
     if (isLive(index)) settleFrames(index);
     if (tcb.localPeer != 0) syncByQueue(index, tcb);
     if (index != header.changing) tcb.localPeer = 0;
